@@ -1,0 +1,115 @@
+"""What a replacement changed besides the identity: pose, gaze, expression, landmarks.
+
+Convention
+    Angles are degrees. Pose is `(roll, pitch, yaw)`; a rotation is `Rz(roll) Rx(pitch) Ry(yaw)`.
+    Landmark shifts are in percent of the distance between the eyes of the original.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deid_ops.errors import InvariantError
+from deid_ops.types import F32
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeDrift:
+    """Per-face differences between original and output; each array is `[n]`."""
+
+    landmark_shift_percent: F32
+    pose_error_deg: F32  # geodesic angle between the two head rotations
+    roll_error_deg: F32
+    pitch_error_deg: F32
+    yaw_error_deg: F32
+
+
+def rotation_from_euler(pose_deg: F32) -> F32:
+    """Return `[n, 3, 3]` rotations of `[n, 3]` (roll, pitch, yaw) in degrees."""
+    roll, pitch, yaw = np.radians(np.atleast_2d(pose_deg).astype(np.float64)).T
+    zero, one = np.zeros_like(roll), np.ones_like(roll)
+
+    def stack(rows: list[list[np.ndarray]]) -> np.ndarray:
+        return np.moveaxis(np.array(rows), -1, 0)
+
+    cos, sin = np.cos, np.sin
+    rz = stack([[cos(roll), -sin(roll), zero], [sin(roll), cos(roll), zero], [zero, zero, one]])
+    rx = stack([[one, zero, zero], [zero, cos(pitch), -sin(pitch)], [zero, sin(pitch), cos(pitch)]])
+    ry = stack([[cos(yaw), zero, sin(yaw)], [zero, one, zero], [-sin(yaw), zero, cos(yaw)]])
+    return np.asarray(rz @ rx @ ry, dtype=np.float32)
+
+
+def pose_error_deg(original_deg: F32, output_deg: F32) -> F32:
+    """Return `[n]` geodesic angles between head poses given as `[n, 3]` Euler angles.
+
+    Example:
+        >>> float(pose_error_deg(np.zeros((1, 3)), np.array([[0.0, 0.0, 10.0]]))[0].round(3))
+        10.0
+    """
+    if np.shape(original_deg) != np.shape(output_deg):
+        raise InvariantError(f"pose: {np.shape(original_deg)} and {np.shape(output_deg)} differ")
+    first = rotation_from_euler(original_deg).astype(np.float64)
+    second = rotation_from_euler(output_deg).astype(np.float64)
+    trace = np.einsum("nij,nij->n", first, second)
+    # arctan2 of the chord keeps its precision near zero, where arccos of the trace loses it.
+    chord = np.sqrt(np.clip(3.0 - trace, 0, None) * 2)
+    half = np.arctan2(chord, np.sqrt(np.clip(8.0 - chord**2, 0, None)))
+    return np.asarray(np.degrees(2 * half), dtype=np.float32)
+
+
+def gaze_error_deg(original: F32, output: F32) -> F32:
+    """Return `[n]` angles between gaze directions given as `[n, 3]` vectors of any length.
+
+    Example:
+        >>> float(gaze_error_deg(np.array([[1.0, 0, 0]]), np.array([[0, 2.0, 0]]))[0])
+        90.0
+    """
+    a, b = (np.atleast_2d(v).astype(np.float64) for v in (original, output))
+    if a.shape != b.shape or a.shape[1] != 3:
+        raise InvariantError(f"gaze: shapes {a.shape} and {b.shape}, expected [n, 3]")
+    cross = np.linalg.norm(np.cross(a, b), axis=1)
+    return np.asarray(np.degrees(np.arctan2(cross, np.sum(a * b, axis=1))), dtype=np.float32)
+
+
+def landmark_shift_percent(original_xy_px: F32, output_xy_px: F32, eye_distance_px: F32) -> F32:
+    """Return `[n]` mean distances between landmarks, in percent of the eye distance.
+
+    Args:
+        original_xy_px: `[n, k, 2]`.
+        output_xy_px: `[n, k, 2]`, in the same pixels.
+        eye_distance_px: `[n]`, of the original, above 0.
+    """
+    if original_xy_px.shape != output_xy_px.shape or original_xy_px.ndim != 3:
+        raise InvariantError(f"landmarks: {original_xy_px.shape} and {output_xy_px.shape}")
+    if np.any(eye_distance_px <= 0):
+        raise InvariantError("landmarks: an eye distance is not above 0")
+    shift = np.linalg.norm(original_xy_px - output_xy_px, axis=2).mean(axis=1)
+    return np.asarray(100.0 * shift / eye_distance_px, dtype=np.float32)
+
+
+def expression_distance(original: F32, output: F32) -> F32:
+    """Return `[n]` Euclidean distances between `[n, c]` expression coefficients."""
+    if original.shape != output.shape or original.ndim != 2:
+        raise InvariantError(f"expression: shapes {original.shape} and {output.shape}")
+    return np.asarray(np.linalg.norm(original - output, axis=1), dtype=np.float32)
+
+
+def attribute_drift(
+    original_pose_deg: F32,
+    output_pose_deg: F32,
+    original_xy_px: F32,
+    output_xy_px: F32,
+    eye_distance_px: F32,
+) -> AttributeDrift:
+    """Return pose and landmark drift of `n` faces; see the functions above for the shapes."""
+    difference = np.abs((original_pose_deg - output_pose_deg + 180.0) % 360.0 - 180.0)
+    difference = difference.astype(np.float32)
+    return AttributeDrift(
+        landmark_shift_percent(original_xy_px, output_xy_px, eye_distance_px),
+        pose_error_deg(original_pose_deg, output_pose_deg),
+        difference[:, 0],
+        difference[:, 1],
+        difference[:, 2],
+    )
