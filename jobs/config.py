@@ -1,0 +1,191 @@
+"""The job's configuration: one frozen tree, every default in one place, unknown keys refused.
+
+A file (`configs/*.yaml`) overrides defaults, `--set section.key=value` overrides the file. The
+resolved text and its hash go into the lineage, and the parts that can change a pixel go into the
+fingerprint (`jobs/fingerprint.py`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from deid_ops.errors import SetupError
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class VideoSection(Section):
+    """Segments, decoding limits and encoding."""
+
+    max_segment_s: float = Field(30.0, gt=0, description="longest segment, cut at closed GOPs")
+    decode_memory_mb: int = Field(4096, ge=256, description="address space of the decoder child")
+    decode_timeout_s: float = Field(900.0, gt=0, description="wall clock of one decoding pass")
+    decode_in_child: bool = Field(True, description="a crash of the decoder costs one segment")
+    crf: int = Field(18, ge=0, le=51, description="encoder quality, lower is better")
+    preset: str = Field("veryfast", description="x264/x265 preset")
+    strip_audio: bool = Field(False, description="drop audio streams (voices identify people)")
+    strip_data: bool = Field(False, description="drop subtitle and data streams (GPS tracks)")
+    strip_metadata: bool = Field(False, description="drop container tags")
+
+
+class DetectSection(Section):
+    """The detector of the find pass."""
+
+    detector: Literal["centerface", "yunet", "scrfd", "mtcnn"] = "centerface"
+    weights: str = Field("centerface", description="name in weights.lock.yaml, or a path")
+    score_min: float | None = Field(None, gt=0, lt=1, description="null: the detector's default")
+    min_face_px: float = Field(6.0, ge=0, description="longer box side; smaller hits are noise")
+    embed_every_n_frames: int = Field(5, ge=1, description="identity embedding stride in a track")
+    tile_px: int = Field(2560, ge=256, description="larger frames are tiled, never shrunk")
+    batch_frames: int = Field(2, ge=1)
+
+
+class TrackSection(Section):
+    """Tracking, gap filling and the identity scope."""
+
+    max_gap_frames: int = Field(30, ge=0)
+    extend_frames: int = Field(5, ge=0)
+    scope: Literal["segment", "recording", "drive"] = "recording"
+
+
+class AnchorSection(Section):
+    """Synthetic identities."""
+
+    bank: str | None = Field("anchors", description="weights name or path; null: density model")
+    window_min: float = Field(0.8, ge=0, le=2)
+    window_max: float = Field(1.2, ge=0, le=2)
+    apart_min: float = Field(0.5, ge=0, le=2, description="distance between live persons' anchors")
+
+
+class ReplaceSection(Section):
+    """Generator, denoiser and the ladder."""
+
+    generator: str | None = Field(None, description="weights name or path; null: redact all")
+    attributes: str | None = Field(None, description="landmark network of the generator")
+    encoder: str | None = Field(None, description="conditioning encoder; null: tracking by motion")
+    denoiser: str | None = Field(None, description="null: no diffusion step")
+    noise_strengths: tuple[float, ...] = Field((1.0, 1.5), description="tried in this order")
+    other_anchors: int = Field(1, ge=0, description="further anchors tried for a failing track")
+    min_eye_distance_px: float = Field(12.0, ge=0)
+    max_turn: float = Field(0.75, gt=0, le=1)
+    max_blur: float = Field(0.9, gt=0, le=1)
+    judge_far: float = Field(1e-3, gt=0, lt=1, description="operating point of the judge")
+
+    @model_validator(mode="after")
+    def _needs_landmarks(self) -> ReplaceSection:
+        if self.generator and not (self.attributes and self.encoder):
+            raise ValueError("replace.generator needs replace.attributes and replace.encoder")
+        if self.denoiser and not self.generator:
+            raise ValueError("replace.denoiser needs replace.generator")
+        return self
+
+
+class RedactSection(Section):
+    """The treatment at the end of the ladder; it cannot be inverted."""
+
+    method: Literal["mosaic", "solid"] = "mosaic"
+    margin: float = Field(0.35, ge=0.1, description="growth of the box on each side, of its size")
+
+
+class AuditSection(Section):
+    """The gate before publishing."""
+
+    second_detector: Literal["centerface", "yunet", "scrfd", "mtcnn"] = "mtcnn"
+    second_weights: tuple[str, ...] = ("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet")
+    score_min: float | None = Field(None, gt=0, lt=1)
+    min_face_px: float = Field(20.0, ge=0)
+    judges: tuple[str, ...] = Field(("dlib_resnet",), description="weights names, never trained")
+    judge_faces_per_track: int = Field(8, ge=1)
+    repair: bool = Field(True, description="a missed face goes back to compose once")
+    psnr_drop_max_db: float = Field(1.0, ge=0)
+
+
+class InferenceSection(Section):
+    """ONNX Runtime."""
+
+    providers: tuple[Literal["cpu", "cuda", "tensorrt"], ...] = ("cpu",)
+    threads: int = Field(0, ge=0, description="0: all cores of the actor")
+    gpu_mem_limit_mb: int = Field(0, ge=0, description="0: no limit")
+
+
+class PoolSection(Section):
+    """One Ray actor pool."""
+
+    actors: int = Field(1, ge=1)
+    cpus: float = Field(0.5, ge=0)
+    gpus: float = Field(0.0, ge=0)
+
+
+class RaySection(Section):
+    """Ray: pools and waves."""
+
+    wave_segments: int = Field(256, ge=1, description="the bounded unit of work")
+    no_progress_timeout_s: int = Field(4 * 3600, ge=60)
+    detect: PoolSection = PoolSection()
+    track: PoolSection = PoolSection()
+    swap: PoolSection = PoolSection()
+    diffuse: PoolSection = PoolSection()
+    compose: PoolSection = PoolSection()
+    audit: PoolSection = PoolSection()
+    publish: PoolSection = PoolSection()
+
+
+class JobConfig(Section):
+    """Everything a run depends on, except the manifest, the lake and the secret key."""
+
+    dataset: str = Field("fleet", pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    max_attempts: int = Field(3, ge=1)
+    video: VideoSection = VideoSection()
+    detect: DetectSection = DetectSection()
+    track: TrackSection = TrackSection()
+    anchors: AnchorSection = AnchorSection()
+    replace: ReplaceSection = ReplaceSection()
+    redact: RedactSection = RedactSection()
+    audit: AuditSection = AuditSection()
+    inference: InferenceSection = InferenceSection()
+    ray: RaySection = RaySection()
+
+
+def load_config(path: Path | None, overrides: tuple[str, ...] = ()) -> JobConfig:
+    """Read a YAML file (defaults where None) and apply `section.key=value` overrides.
+
+    Raises:
+        SetupError: the file, a key or a value is wrong; the message names it.
+    """
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise SetupError(f"{path}: cannot read the configuration: {error}") from error
+        tree = {} if loaded is None else loaded
+        if not isinstance(tree, dict):
+            raise SetupError(f"{path}: the configuration must be a mapping of sections")
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return JobConfig.model_validate(tree)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise SetupError(
+            f"{path or 'configuration'}: {len(lines)} wrong setting(s):\n" + "\n".join(lines)
+        ) from error
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    dotted, sep, text = override.partition("=")
+    if not sep:
+        raise SetupError(f"--set {override}: write section.key=value")
+    *sections, key = dotted.split(".")
+    node = tree
+    for section in sections:
+        node = node.setdefault(section, {})
+    node[key] = yaml.safe_load(text)
