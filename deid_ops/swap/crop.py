@@ -1,0 +1,159 @@
+"""The face crop that every network of this project sees: template, size, masks and warps.
+
+Convention
+    A crop is `CROP_SIZE_PX` square. Its template is the ArcFace template for 112 px moved by
+    `CROP_OFFSET_XY_PX`, at the same scale: a recogniser's 112 px input is a plain slice of the
+    crop (`ENCODER_SLICE`), no second resampling. 8 px are added at the left and right, 16 px
+    below (the chin), none above (the template already holds the forehead).
+    `crop_from_frame` is the 2x3 similarity that maps frame pixels to crop pixels; pixel centres
+    lie at integers on both sides.
+    `INNER_MASK` marks the pixels of the crop that are replaced. No network that writes a face may
+    see them (`conditions.py`). It is fixed in crop space: a mask that followed the person's
+    outline would tell the outline.
+
+Source: Umeyama 1991 (least-squares similarity), here in the closed form for the plane without
+reflection; ArcFace template of Deng et al. 2019.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from deid_ops.errors import InvariantError
+from deid_ops.types import F32, U8, Bool
+
+CROP_SIZE_PX = 128
+CROP_OFFSET_XY_PX = (8, 0)
+ENCODER_SIZE_PX = 112
+ENCODER_SLICE = (slice(0, 112), slice(8, 120))  # rows, columns of the crop
+ARCFACE_TEMPLATE_112 = np.array(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ],
+    dtype=np.float32,
+)
+TEMPLATE_PX: F32 = (ARCFACE_TEMPLATE_112 + np.float32(CROP_OFFSET_XY_PX)).astype(np.float32)
+EYE_DISTANCE_PX = float(np.linalg.norm(TEMPLATE_PX[1] - TEMPLATE_PX[0]))
+MASK_CENTRE_XY_PX = (63.5, 66.0)
+MASK_HALF_AXES_PX = (46.0, 54.0)
+MASK_POWER = 2.6  # exponent of the superellipse: 2 is an ellipse, larger is boxier
+BLEND_RAMP_PX = 9.0  # the blend rises from 0 at the mask's rim to 1 this far inside
+MAX_SUPERSAMPLING = 4
+
+
+def crop_matrices(landmarks_xy_px: F32, template_px: F32 = TEMPLATE_PX) -> F32:
+    """Least-squares similarities that map each face's five points onto the template.
+
+    Args:
+        landmarks_xy_px: [n, 5, 2] in frame pixels, in the order of `deid_ops.types`.
+        template_px: [5, 2] target points.
+
+    Returns:
+        `crop_from_frame`, [n, 2, 3] float32.
+
+    Raises:
+        InvariantError: the five points of a face coincide.
+
+    Example:
+        >>> bool(np.allclose(crop_matrices(TEMPLATE_PX[None])[0], [[1, 0, 0], [0, 1, 0]]))
+        True
+    """
+    points = np.asarray(landmarks_xy_px, dtype=np.float64)
+    source = points[..., 0] + 1j * points[..., 1]
+    target = template_px[:, 0].astype(np.float64) + 1j * template_px[:, 1].astype(np.float64)
+    source_mean, target_mean = source.mean(-1, keepdims=True), target.mean()
+    centred = source - source_mean
+    power = (np.abs(centred) ** 2).sum(-1)
+    if np.any(power < 1e-6):
+        raise InvariantError("crop_matrices: the five landmarks of a face coincide")
+    # Rotation and scale together are one complex number.
+    turn = (np.conj(centred) * (target - target_mean)).sum(-1) / power
+    shift = target_mean - turn * source_mean[..., 0]
+    rows = [[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]]
+    return np.moveaxis(np.array(rows), -1, 0).astype(np.float32)
+
+
+def invert_matrices(crop_from_frame: F32) -> F32:
+    """Return `frame_from_crop` [n, 2, 3] of the similarities `crop_from_frame` [n, 2, 3]."""
+    full = np.tile(np.eye(3), (len(crop_from_frame), 1, 1))
+    full[:, :2] = crop_from_frame
+    return np.linalg.inv(full)[:, :2].astype(np.float32)
+
+
+def apply_matrices(matrices: F32, points_xy_px: F32) -> F32:
+    """Map points [n, k, 2] with one 2x3 matrix each; returns [n, k, 2]."""
+    turned = np.einsum("nij,nkj->nki", matrices[:, :, :2], points_xy_px)
+    return np.asarray(turned + matrices[:, None, :, 2], dtype=np.float32)
+
+
+def warp_crop(frame: U8, crop_from_frame: F32, size_px: int = CROP_SIZE_PX) -> U8:
+    """Cut one crop out of a frame, averaging over source pixels where the face is larger.
+
+    A plain bilinear warp aliases as soon as the face is shrunk; the crop is therefore sampled
+    on a grid up to `MAX_SUPERSAMPLING` times finer and averaged. Outside the frame the border
+    pixel repeats.
+
+    Args:
+        frame: [h, w, 3] uint8.
+        crop_from_frame: [2, 3] for a crop of `CROP_SIZE_PX`.
+        size_px: side of the result; the field of view stays that of the crop.
+
+    Returns:
+        [size_px, size_px, 3] uint8.
+    """
+    matrix = np.asarray(crop_from_frame, dtype=np.float64)
+    zoom = size_px / CROP_SIZE_PX
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0])) * zoom
+    factor = int(np.clip(np.ceil(1.0 / max(scale, 1e-6) - 0.25), 1, MAX_SUPERSAMPLING))
+    fine = scale_matrix(matrix, zoom * factor)
+    warped = cv2.warpAffine(
+        frame,
+        fine,
+        (size_px * factor, size_px * factor),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    if factor > 1:
+        warped = cv2.resize(warped, (size_px, size_px), interpolation=cv2.INTER_AREA)
+    return np.asarray(warped, dtype=np.uint8)
+
+
+def scale_matrix(crop_from_frame: F32, zoom: float) -> F32:
+    """Return the matrix of the same crop rendered `zoom` times larger (pixel areas aligned)."""
+    matrix = np.asarray(crop_from_frame, dtype=np.float64) * zoom
+    matrix[:, 2] += 0.5 * (zoom - 1.0)
+    return matrix.astype(np.float32)
+
+
+def _mask_radius() -> F32:
+    """Superellipse radius of every crop pixel: below 1 inside, above 1 outside."""
+    axis = np.arange(CROP_SIZE_PX, dtype=np.float64)
+    dx = np.abs(axis - MASK_CENTRE_XY_PX[0]) / MASK_HALF_AXES_PX[0]
+    dy = np.abs(axis - MASK_CENTRE_XY_PX[1]) / MASK_HALF_AXES_PX[1]
+    radius = (dx[None, :] ** MASK_POWER + dy[:, None] ** MASK_POWER) ** (1.0 / MASK_POWER)
+    return np.asarray(radius, dtype=np.float32)
+
+
+def inner_mask() -> Bool:
+    """Return the pixels that are replaced, [128, 128] bool."""
+    return np.asarray(_mask_radius() <= 1.0)
+
+
+def blend_mask() -> F32:
+    """Return the soft weight of the replacement when it is pasted back, [128, 128] in [0, 1].
+
+    0 outside `inner_mask`, a smooth ramp of `BLEND_RAMP_PX` inside its rim, 1 further in.
+    """
+    inside = inner_mask().astype(np.uint8)
+    depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5).astype(np.float32)
+    ramp = np.clip(depth / BLEND_RAMP_PX, 0.0, 1.0)
+    return np.asarray(ramp * ramp * (3.0 - 2.0 * ramp), dtype=np.float32)
+
+
+INNER_MASK: Bool = inner_mask()
+INNER_MASK.flags.writeable = False
