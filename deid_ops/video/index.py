@@ -1,0 +1,382 @@
+"""What a container promises about its video stream, read from packets and one probed frame.
+
+The index is the reference of the media contract: every later step (spans, decoding, encoding,
+verification) is held to its timestamps. Reading it costs one pass over the packets of the video
+stream; a single frame is decoded, because display rotation and interlacing are only known there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from deid_ops.errors import InputError
+from deid_ops.types import I64, frozen_array
+from deid_ops.video import formats
+from deid_ops.video.frame import ColorTags
+
+_COPY_AGAIN = "copy the file again from its source"
+_ATTACHED_PIC = 1 << 10
+_MAX_PROBE_PACKETS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFacts:
+    """A stream of the file other than the video stream.
+
+    `is_picture` marks cover art and thumbnails: still images that may show a face and are
+    therefore never copied.
+    """
+
+    index: int
+    type: str
+    codec: str
+    is_picture: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """Everything about the video stream that the output must keep.
+
+    `rotation_deg` is the counter-clockwise display rotation; `display_matrix` holds the nine
+    integers of FFmpeg's display matrix where the file has one (it also covers mirroring).
+    Colour tags are FFmpeg's numbers, 2 (0 for the range) meaning "not tagged".
+    """
+
+    container: str
+    codec: str
+    profile: str
+    pix_fmt: str
+    bit_depth: int
+    width: int
+    height: int
+    time_base: Fraction
+    average_rate: Fraction | None
+    sample_aspect_ratio: Fraction | None
+    rotation_deg: int
+    display_matrix: tuple[int, ...] | None
+    color_range: int
+    color_primaries: int
+    color_trc: int
+    colorspace: int
+    has_b_frames: bool
+    stream_index: int
+    n_frames_from_index: int
+    n_hidden_packets: int
+    start_pts: int
+    last_duration: int
+    bit_rate: int | None
+    other_streams: tuple[StreamFacts, ...]
+
+    @property
+    def color(self) -> ColorTags:
+        """Conversion to RGB."""
+        return formats.color_tags(self.pix_fmt, self.colorspace, self.color_range, self.height)
+
+    @property
+    def frame_pix_fmt(self) -> str:
+        """Pixel format of the decoded `Frame`: the stream's own, `bgr24` for GIF."""
+        return "bgr24" if self.codec == "gif" else self.pix_fmt
+
+
+@dataclass(frozen=True, slots=True)
+class VideoIndex:
+    """Timestamps of every frame a player would show, in presentation order.
+
+    Attributes:
+        path: the file.
+        facts: properties of the stream.
+        pts: [n] strictly rising presentation timestamps in `facts.time_base`.
+        keyframe_pts: [k] subset of `pts` that the file stores as keyframes.
+        clean_keyframe_pts: [c] keyframes with a closed GOP: no packet after it is shown before it
+            and none before it is shown after it, so the stream can be cut there.
+        duration_s: from the first frame to the end of the last one.
+        size_bytes: of the file.
+    """
+
+    path: str
+    facts: VideoFacts
+    pts: I64
+    keyframe_pts: I64
+    clean_keyframe_pts: I64
+    duration_s: float
+    size_bytes: int
+
+    def __post_init__(self) -> None:
+        """Freeze the arrays."""
+        for name in ("pts", "keyframe_pts", "clean_keyframe_pts"):
+            value = frozen_array(getattr(self, name), np.int64, (-1,), name)
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+
+def read_index(path: str) -> VideoIndex:
+    """Read the index of one video file.
+
+    Args:
+        path: local path of an mp4/mov, mkv/webm, MPEG-TS or GIF file.
+
+    Raises:
+        InputError: the file cannot be treated. Reasons: `empty_file`, `unreadable`, `truncated`,
+            `no_video_stream`, `no_frames`, `missing_timestamps`, `unsupported_container`,
+            `unsupported_codec`, `unsupported_pix_fmt`, `unsupported_alpha`,
+            `unsupported_interlaced`, `unsupported_multiple_video`.
+        FileNotFoundError: there is no such file.
+
+    Example:
+        >>> read_index("drive.mp4").facts.codec  # doctest: +SKIP
+        'h264'
+    """
+    size_bytes = Path(path).stat().st_size
+    if size_bytes == 0:
+        raise InputError("empty_file", path, "the file holds 0 bytes", _COPY_AGAIN)
+    with open_input(path) as container:
+        stream = _video_stream(container, path)
+        _refuse_unsupported(container, stream, path)
+        stream_index = stream.index
+        probe = _probe_frame(container, stream, path)
+    with open_input(path) as container:
+        stream = container.streams[stream_index]
+        packets = _read_packets(container, stream, path)
+        facts = _facts(container, stream, probe, packets)
+        _refuse_truncated(container, stream, packets, path)
+    duration_s = float((packets.pts[-1] + facts.last_duration - facts.start_pts) * facts.time_base)
+    return VideoIndex(
+        path, facts, packets.pts, packets.keyframe_pts, packets.clean_pts, duration_s, size_bytes
+    )
+
+
+def open_input(path: str) -> Any:
+    """Open a local file with PyAV, as a context manager.
+
+    Raises:
+        InputError: `unreadable` or, where the start of a known container is there, `truncated`.
+    """
+    try:
+        return av.open(path, "r", metadata_errors="replace")
+    except FileNotFoundError:
+        raise
+    except (av.FFmpegError, ValueError, IndexError) as error:
+        with Path(path).open("rb") as file:
+            head = file.read(12)
+        known = head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+        known = known or head[:4] == b"\x1a\x45\xdf\xa3" or head[:6] in (b"GIF87a", b"GIF89a")
+        reason = "truncated" if known else "unreadable"
+        detail = f"no decodable container ({type(error).__name__}: {error})"
+        raise InputError(reason, path, detail, _COPY_AGAIN) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Packets:
+    pts: I64
+    keyframe_pts: I64
+    clean_pts: I64
+    last_duration: int
+    n_all: int
+    n_hidden: int
+    n_corrupt: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    rotation_deg: int
+    display_matrix: tuple[int, ...] | None
+
+
+def _video_stream(container: Any, path: str) -> Any:
+    streams = [s for s in container.streams.video if not s.disposition & _ATTACHED_PIC]
+    if not streams:
+        remedy = "leave files without video out of the manifest"
+        kinds = [s.type for s in container.streams]
+        raise InputError("no_video_stream", path, f"streams are {kinds}", remedy)
+    if len(streams) > 1:
+        detail = f"{len(streams)} video streams, of which only one would be treated"
+        raise InputError("unsupported_multiple_video", path, detail, "split the file by stream")
+    return streams[0]
+
+
+def _refuse_unsupported(container: Any, stream: Any, path: str) -> None:
+    name = container.format.name
+    if name not in formats.MUXER_OF_CONTAINER:
+        remedy = "remux to mp4, mkv or MPEG-TS"
+        raise InputError("unsupported_container", path, f"container is {name}", remedy)
+    context = stream.codec_context
+    codec = codec_name(stream)
+    if context is None or codec not in formats.DEFAULT_ENCODER:
+        remedy = f"transcode to one of {', '.join(sorted(formats.DEFAULT_ENCODER))}"
+        raise InputError("unsupported_codec", path, f"video codec is {codec}", remedy)
+    pix_fmt = stream.pix_fmt or "unknown"
+    alpha = codec != "gif" and (
+        formats.has_alpha(pix_fmt) or stream.metadata.get("alpha_mode") == "1"
+    )
+    if alpha:
+        raise InputError("unsupported_alpha", path, f"{pix_fmt} with alpha", "flatten the video")
+    if context.field_order > 1:
+        detail = f"field order is {context.field_order}"
+        raise InputError("unsupported_interlaced", path, detail, "deinterlace the video")
+    if pix_fmt not in formats.PIX_FMTS_OF_CODEC[codec]:
+        remedy = f"use one of {', '.join(sorted(formats.PIX_FMTS_OF_CODEC[codec]))}"
+        raise InputError("unsupported_pix_fmt", path, f"{codec} as {pix_fmt}", remedy)
+
+
+def codec_name(stream: Any) -> str:
+    """FFmpeg's codec name of a stream (not the decoder's), `none` where there is no decoder."""
+    context = stream.codec_context
+    return str(context.codec.canonical_name) if context is not None else "none"
+
+
+def _probe_frame(container: Any, stream: Any, path: str) -> _Probe:
+    """Decode the first frame that comes out: rotation and interlacing live in its side data."""
+    for n_packets, packet in enumerate(container.demux(stream)):
+        if n_packets > _MAX_PROBE_PACKETS:
+            break
+        with contextlib.suppress(av.FFmpegError):  # broken packets: counted by the decode step
+            for frame in packet.decode():
+                if frame.interlaced_frame:
+                    detail = "the first frame is interlaced"
+                    raise InputError("unsupported_interlaced", path, detail, "deinterlace it")
+                data = frame.side_data.get("DISPLAYMATRIX")
+                values = None if data is None else np.frombuffer(bytes(data), "<i4", 9)
+                matrix = None if values is None else tuple(int(v) for v in values)
+                return _Probe(frame.rotation % 360, matrix)
+    detail = "no frame could be decoded"
+    raise InputError("no_frames", path, detail, _COPY_AGAIN)
+
+
+def _read_packets(container: Any, stream: Any, path: str) -> _Packets:
+    """Collect timestamps and keyframe flags of all packets, in decode order."""
+    pts: list[int] = []
+    is_key: list[bool] = []
+    durations: list[int] = []
+    n_all = n_hidden = n_corrupt = n_untimed = 0
+    try:
+        for packet in container.demux(stream):
+            if packet.size == 0:
+                continue
+            n_all += 1
+            n_corrupt += packet.is_corrupt
+            if packet.is_discard:
+                n_hidden += 1
+            elif packet.pts is None:
+                n_untimed += 1
+            else:
+                pts.append(packet.pts)
+                is_key.append(packet.is_keyframe)
+                durations.append(packet.duration or 0)
+    except av.FFmpegError as error:
+        detail = f"demuxing stopped after {n_all} packets ({error})"
+        raise InputError("truncated", path, detail, _COPY_AGAIN) from error
+    if n_untimed or len(set(pts)) != len(pts):
+        detail = f"{n_untimed} of {n_all} packets have no timestamp of their own"
+        remedy = "remux with generated timestamps"
+        raise InputError("missing_timestamps", path, detail, remedy)
+    return _order(pts, is_key, durations, (n_all, n_hidden, n_corrupt), path)
+
+
+def _order(
+    pts: list[int],
+    is_key: list[bool],
+    durations: list[int],
+    counts: tuple[int, int, int],
+    path: str,
+) -> _Packets:
+    """Sort by presentation and find the closed GOPs; drop what precedes the first keyframe."""
+    n_all, n_hidden, n_corrupt = counts
+    if not any(is_key):
+        detail = f"{n_all} packets, no keyframe"
+        raise InputError("no_frames", path, detail, _COPY_AGAIN)
+    decode_pts = np.array(pts, np.int64)
+    keys = np.array(is_key)
+    first_key = int(np.argmax(keys))
+    # Leading pictures of an open GOP at the very start refer to frames that are not in the file.
+    shown = (np.arange(len(pts)) >= first_key) & (decode_pts >= decode_pts[first_key])
+    n_hidden += int((~shown).sum())
+    decode_pts, keys = decode_pts[shown], keys[shown]
+    duration_of = dict(zip(pts, durations, strict=True))
+    before = np.concatenate([[np.iinfo(np.int64).min], np.maximum.accumulate(decode_pts)[:-1]])
+    after = np.minimum.accumulate(decode_pts[::-1])[::-1]
+    clean = keys & (before < decode_pts) & (after == decode_pts)
+    ordered = np.sort(decode_pts)
+    last_duration = duration_of[int(ordered[-1])]
+    if last_duration <= 0:
+        last_duration = int(np.median(np.diff(ordered))) if len(ordered) > 1 else 1
+    return _Packets(
+        ordered,
+        np.sort(decode_pts[keys]),
+        decode_pts[clean],
+        last_duration,
+        n_all,
+        n_hidden,
+        n_corrupt,
+    )
+
+
+def _refuse_truncated(container: Any, stream: Any, packets: _Packets, path: str) -> None:
+    """Compare what was demuxed with what the header promises."""
+    promised = stream.frames if not container.format.name.startswith("gif") else 0
+    if packets.n_corrupt or packets.n_all < promised:
+        detail = f"{packets.n_all} of {max(promised, packets.n_all)} packets"
+        detail += f", {packets.n_corrupt} of them incomplete"
+        raise InputError("truncated", path, detail, _COPY_AGAIN)
+    promised_s = _tagged_duration_s(stream.metadata.get("DURATION", ""))
+    found_s = float((packets.pts[-1] + packets.last_duration) * stream.time_base)
+    slack_s = max(0.05, 3.0 * float(packets.last_duration * stream.time_base))
+    if promised_s is not None and found_s + slack_s < promised_s:
+        detail = f"the header promises {promised_s:.3f} s, packets end at {found_s:.3f} s"
+        raise InputError("truncated", path, detail, _COPY_AGAIN)
+
+
+def _tagged_duration_s(text: str) -> float | None:
+    """Parse Matroska's per-stream tag `HH:MM:SS.nnnnnnnnn`."""
+    parts = text.split(":")
+    if len(parts) != 3:
+        return None
+    try:
+        return int(parts[0]) * 3600.0 + int(parts[1]) * 60.0 + float(parts[2])
+    except ValueError:
+        return None
+
+
+def _facts(container: Any, stream: Any, probe: _Probe, packets: _Packets) -> VideoFacts:
+    context = stream.codec_context
+    others = tuple(
+        StreamFacts(s.index, s.type, codec_name(s), bool(s.disposition & _ATTACHED_PIC))
+        for s in container.streams
+        if s.index != stream.index
+    )
+    codec = codec_name(stream)
+    layout = formats.pixel_layout(stream.pix_fmt, context.width, context.height)
+    return VideoFacts(
+        container=container.format.name,
+        codec=codec,
+        profile=context.profile or "",
+        pix_fmt=stream.pix_fmt,
+        bit_depth=8 if layout is None else layout.bit_depth,
+        width=context.width,
+        height=context.height,
+        time_base=stream.time_base,
+        average_rate=stream.average_rate,
+        sample_aspect_ratio=stream.sample_aspect_ratio,
+        rotation_deg=probe.rotation_deg,
+        display_matrix=probe.display_matrix,
+        color_range=int(context.color_range),
+        color_primaries=int(context.color_primaries),
+        color_trc=int(context.color_trc),
+        colorspace=int(context.colorspace),
+        has_b_frames=bool(context.has_b_frames),
+        stream_index=stream.index,
+        n_frames_from_index=len(packets.pts),
+        n_hidden_packets=packets.n_hidden,
+        start_pts=int(packets.pts[0]),
+        last_duration=packets.last_duration,
+        bit_rate=stream.bit_rate,
+        other_streams=others,
+    )
