@@ -1,0 +1,158 @@
+"""The ladder: every face ends replaced or redacted, and the reason is kept.
+
+Before any model runs, `gate_faces` sorts out the faces that cannot be replaced well. The rest is
+generated, judged, and tried again: another anchor for a track that fails as a whole, stronger
+noise for what still fails, and redaction at the end. Nothing passes through.
+
+The decisions here are functions of numbers alone. `ladder_run.LadderRun` keeps the books over the
+tries of one segment; the caller generates and judges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deid_ops.errors import InvariantError
+from deid_ops.types import F32, Bool, BoxOrigin, FaceTracks, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class LadderParams:
+    """Limits and the number of tries.
+
+    Attributes:
+        min_eye_distance_px: smaller faces are redacted: little remains to be replaced, and the
+            judges cannot tell people apart there.
+        max_turn: 0 frontal, 1 profile.
+        max_blur: 0 sharp, 1 no detail left.
+        min_score: detector score; less certain faces are redacted.
+        replace_filled: whether boxes that were interpolated, extended or repaired may be replaced
+            when they have landmarks.
+        other_anchors: further anchors tried for a track that fails.
+        noise_strengths: relative noise levels, tried in this order.
+        track_share_for_other_anchor: a track gets another anchor when at least this share of its
+            faces failed. Below it a new face for the whole track costs more than it gains, and
+            only the failing faces go on.
+        slack_min: distance a face must keep beyond the judge's threshold.
+        require_found_again: a replacement in which no face is detected is not a replacement.
+    """
+
+    min_eye_distance_px: float = 12.0
+    max_turn: float = 0.75
+    max_blur: float = 0.9
+    min_score: float = 0.3
+    replace_filled: bool = True
+    other_anchors: int = 1
+    noise_strengths: tuple[float, ...] = (1.0, 1.5)
+    track_share_for_other_anchor: float = 0.25
+    slack_min: float = 0.0
+    require_found_again: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse limits that cannot be meant."""
+        if self.other_anchors < 0 or not self.noise_strengths:
+            raise InvariantError("LadderParams: other_anchors below 0, or no noise strength")
+        if not 0.0 < self.track_share_for_other_anchor <= 1.0:
+            raise InvariantError("LadderParams: track_share_for_other_anchor is not in (0, 1]")
+
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Return every try in order: first choice, other anchors, then stronger noise.
+
+        Example:
+            >>> [(a.new_anchor, a.noise_strength) for a in LadderParams().attempts()]
+            [(False, 1.0), (True, 1.0), (False, 1.5)]
+        """
+        first = self.noise_strengths[0]
+        tries = [(False, first), *[(True, first)] * self.other_anchors]
+        tries += [(False, strength) for strength in self.noise_strengths[1:]]
+        return tuple(Attempt(i, other, strength) for i, (other, strength) in enumerate(tries))
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of the ladder."""
+
+    number: int
+    new_anchor: bool  # every open track takes its next anchor before this try
+    noise_strength: float
+
+    @property
+    def reason(self) -> Reason:
+        """How a face accepted in this try is recorded."""
+        return Reason.REPLACED if self.number == 0 else Reason.REPLACED_STRONGER
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Outcome of one try; arrays are `[k]` over the faces judged."""
+
+    accepted: Bool
+    failure: tuple[Reason | None, ...]
+
+
+def gate_faces(
+    tracks: FaceTracks,
+    params: LadderParams,
+    *,
+    has_generator: bool = True,
+    redact_all: bool = False,
+) -> tuple[Reason | None, ...]:
+    """Return for each row of `tracks` why it must be redacted, or None where it may be replaced.
+
+    Causes are tested in a fixed order, the first one counts: policy, no generator, box without a
+    detection, no landmarks, low score, too small, too turned, too blurred.
+
+    Args:
+        tracks: all boxes of a segment.
+        params: limits.
+        has_generator: whether any generator is configured.
+        redact_all: the policy redacts everything.
+    """
+    if redact_all or not has_generator:
+        cause = Reason.POLICY if redact_all else Reason.NO_GENERATOR
+        return tuple(cause for _ in range(len(tracks)))
+    detected = tracks.origin == BoxOrigin.DETECTED
+    filled_allowed = params.replace_filled & (tracks.origin != BoxOrigin.REPAIRED)
+    causes = (
+        (~detected & ~(filled_allowed & tracks.has_landmarks), Reason.NOT_DETECTED),
+        (~tracks.has_landmarks, Reason.NO_LANDMARKS),
+        (detected & (tracks.score < params.min_score), Reason.LOW_SCORE),
+        (tracks.eye_distance_px < params.min_eye_distance_px, Reason.TOO_SMALL),
+        (tracks.turn > params.max_turn, Reason.TOO_TURNED),
+        (tracks.blur > params.max_blur, Reason.TOO_BLURRED),
+    )
+    reasons: list[Reason | None] = [None] * len(tracks)
+    for applies, cause in causes:
+        for row in np.flatnonzero(applies):
+            if reasons[row] is None:
+                reasons[row] = cause
+    return tuple(reasons)
+
+
+def judge_faces(slack: F32, found_again: Bool, params: LadderParams) -> Verdict:
+    """Decide which replacements stand.
+
+    Args:
+        slack: `[k, judges]` or `[k]`, distance beyond the threshold to the original and to its
+            negation, whichever is nearer (`FaceDistances.slack`), of every judge.
+        found_again: `[k]`, a detector finds a face in the replacement.
+        params: limits.
+
+    Example:
+        >>> v = judge_faces(np.float32([0.1, -0.1]), np.array([True, True]), LadderParams())
+        >>> v.accepted.tolist(), v.failure[1]
+        ([True, False], <Reason.TOO_CLOSE: 'judged_too_close'>)
+    """
+    worst = slack.min(axis=1) if slack.ndim == 2 else slack
+    if len(worst) != len(found_again):
+        raise InvariantError(f"judge_faces: {len(worst)} distances, {len(found_again)} detections")
+    # not (>=) rather than (<): a NaN fails
+    too_close = ~(worst >= params.slack_min)
+    lost = ~found_again if params.require_found_again else np.zeros(len(worst), dtype=np.bool_)
+    failure = tuple(
+        Reason.TOO_CLOSE if close else Reason.NOT_FOUND_AGAIN if gone else None
+        for close, gone in zip(too_close, lost, strict=True)
+    )
+    return Verdict(np.asarray(~(too_close | lost)), failure)
