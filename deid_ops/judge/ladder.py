@@ -4,18 +4,26 @@ Before any model runs, `gate_faces` sorts out the faces that cannot be replaced 
 generated, judged, and tried again: another anchor for a track that fails as a whole, stronger
 noise for what still fails, and redaction at the end. Nothing passes through.
 
-The decisions here are functions of numbers alone. `ladder_run.LadderRun` keeps the books over the
-tries of one segment; the caller generates and judges.
+The decisions are functions of numbers alone; the caller generates and judges:
+
+    reasons = gate_faces(tracks, params)                     # None: may be replaced
+    for attempt in params.attempts():                        # anchor number, noise strength
+        ... generate the open faces, judge them ...
+        verdict = judge_faces(slack, found, params)
+        ... keep what is accepted ...
+        open_faces = faces_to_retry(accepted, track_of_face, next_attempt, params)
+    treatments = settle(reasons, accepted_in, failures)
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from deid_ops.errors import InvariantError
-from deid_ops.types import F32, Bool, BoxOrigin, FaceTracks, Reason
+from deid_ops.types import F32, I32, Bool, BoxOrigin, FaceTracks, Reason, Treatment
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +69,13 @@ class LadderParams:
         """Return every try in order: first choice, other anchors, then stronger noise.
 
         Example:
-            >>> [(a.new_anchor, a.noise_strength) for a in LadderParams().attempts()]
-            [(False, 1.0), (True, 1.0), (False, 1.5)]
+            >>> [(a.anchor_number, a.noise_strength) for a in LadderParams().attempts()]
+            [(0, 1.0), (1, 1.0), (1, 1.5)]
         """
         first = self.noise_strengths[0]
-        tries = [(False, first), *[(True, first)] * self.other_anchors]
-        tries += [(False, strength) for strength in self.noise_strengths[1:]]
-        return tuple(Attempt(i, other, strength) for i, (other, strength) in enumerate(tries))
+        tries = [(number, first) for number in range(self.other_anchors + 1)]
+        tries += [(self.other_anchors, strength) for strength in self.noise_strengths[1:]]
+        return tuple(Attempt(i, anchor, strength) for i, (anchor, strength) in enumerate(tries))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +83,7 @@ class Attempt:
     """One try of the ladder."""
 
     number: int
-    new_anchor: bool  # every open track takes its next anchor before this try
+    anchor_number: int  # 0 is the first choice; a track that was never moved keeps its own number
     noise_strength: float
 
     @property
@@ -156,3 +164,64 @@ def judge_faces(slack: F32, found_again: Bool, params: LadderParams) -> Verdict:
         for close, gone in zip(too_close, lost, strict=True)
     )
     return Verdict(np.asarray(~(too_close | lost)), failure)
+
+
+def faces_to_retry(
+    accepted: Bool, track_of_face: I32, next_attempt: Attempt, params: LadderParams
+) -> Bool:
+    """Return `[k]` which faces the next try generates again.
+
+    A face must not change within a track, so another anchor is for whole tracks: the try takes
+    every face of a track that failed often enough, accepted ones too, and the caller forgets what
+    stood there before. Stronger noise takes only the faces that failed.
+
+    Args:
+        accepted: `[k]`, every face that may be replaced: does its present replacement stand?
+        track_of_face: `[k]`.
+        next_attempt: the try to come.
+        params: limits.
+    """
+    if len(accepted) != len(track_of_face):
+        raise InvariantError(f"faces_to_retry: {len(accepted)} faces, {len(track_of_face)} tracks")
+    first_strength = params.noise_strengths[0]
+    moves = next_attempt.anchor_number > 0 and next_attempt.noise_strength == first_strength
+    if not moves or len(accepted) == 0:
+        return np.asarray(~accepted)
+    n_faces = np.bincount(track_of_face)
+    n_failed = np.bincount(track_of_face, weights=(~accepted).astype(np.float64))
+    share = n_failed / np.maximum(n_faces, 1)
+    whole = (n_failed > 0) & (share >= params.track_share_for_other_anchor)
+    return np.asarray(whole[track_of_face])
+
+
+def settle(
+    gate_reasons: Sequence[Reason | None],
+    accepted_in: Sequence[Attempt | None],
+    failures: Sequence[Reason | None],
+) -> list[tuple[Treatment, Reason]]:
+    """Return the final treatment and reason of every face.
+
+    Args:
+        gate_reasons: per face, from `gate_faces`.
+        accepted_in: the try whose replacement stands, or None.
+        failures: the last failure of faces that were tried and never accepted; a face that no try
+            reached was not shown to be safe and counts as too close.
+
+    Raises:
+        InvariantError: lengths differ, or a gated face was replaced.
+    """
+    if not len(gate_reasons) == len(accepted_in) == len(failures):
+        raise InvariantError(
+            f"settle: {len(gate_reasons)} gates, {len(accepted_in)} tries, {len(failures)} failures"
+        )
+    outcome: list[tuple[Treatment, Reason]] = []
+    for gate, attempt, failure in zip(gate_reasons, accepted_in, failures, strict=True):
+        if gate is not None:
+            if attempt is not None:
+                raise InvariantError(f"settle: a face gated as {gate} was replaced")
+            outcome.append((Treatment.REDACTED, gate))
+        elif attempt is not None:
+            outcome.append((Treatment.SWAPPED, attempt.reason))
+        else:
+            outcome.append((Treatment.REDACTED, failure or Reason.TOO_CLOSE))
+    return outcome

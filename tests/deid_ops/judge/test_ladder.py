@@ -4,8 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deid_ops.errors import InvariantError
-from deid_ops.judge.ladder import LadderParams, gate_faces, judge_faces
-from deid_ops.judge.ladder_run import LadderRun
+from deid_ops.judge.ladder import (
+    LadderParams,
+    faces_to_retry,
+    gate_faces,
+    judge_faces,
+    settle,
+)
 from deid_ops.types import BoxOrigin, FaceTracks, Reason, Treatment
 
 PARAMS = LadderParams()
@@ -77,65 +82,52 @@ def test_every_judge_must_be_content_and_nan_fails():
 
 def test_attempts_follow_the_configuration():
     params = LadderParams(other_anchors=2, noise_strengths=(1.0, 1.5, 2.0))
-    steps = [(a.number, a.new_anchor, a.noise_strength) for a in params.attempts()]
-    assert steps == [
-        (0, False, 1.0),
-        (1, True, 1.0),
-        (2, True, 1.0),
-        (3, False, 1.5),
-        (4, False, 2.0),
-    ]
-    assert [a.reason for a in params.attempts()][:2] == [
-        Reason.REPLACED,
-        Reason.REPLACED_STRONGER,
-    ]
+    steps = [(a.number, a.anchor_number, a.noise_strength) for a in params.attempts()]
+    assert steps == [(0, 0, 1.0), (1, 1, 1.0), (2, 2, 1.0), (3, 2, 1.5), (4, 2, 2.0)]
+    reasons = [a.reason for a in params.attempts()]
+    assert reasons[:2] == [Reason.REPLACED, Reason.REPLACED_STRONGER]
 
 
-def run_ladder(track, gate, accept, params=PARAMS):
-    """Drive a run; `accept(attempt, row, anchor)` plays generator and judge."""
-    run = LadderRun(np.asarray(track, np.int32), gate, params)
-    stands = {}
+def climb(track, gate, accept, params=PARAMS):
+    """Drive the functions; `accept(attempt number, row, anchor number)` plays all models."""
+    rows = np.flatnonzero([g is None for g in gate])
+    track = np.asarray(track, np.int32)
+    stands = {}  # row -> (attempt, anchor)
+    anchor_of = np.zeros(len(track), int)
+    failures = [None] * len(track)
     for attempt in params.attempts():
-        rows = run.open_rows(attempt)
-        if len(rows) == 0:
-            continue
-        anchors = run.anchor_number[rows].copy()
-        good = [accept(attempt.number, int(r), int(a)) for r, a in zip(rows, anchors, strict=True)]
-        slack = np.where(good, 0.1, -0.1).astype(np.float32)
-        keep = run.record(attempt, rows, slack, np.ones(len(rows), bool))
-        for row, anchor in zip(rows[keep], anchors[keep], strict=True):
-            stands[int(row)] = int(anchor)
-    return run, stands
+        ok = np.array([r in stands for r in rows], bool)
+        again = faces_to_retry(ok, track[rows], attempt, params)
+        for row in rows if attempt.number == 0 else rows[again]:
+            moves = attempt.noise_strength == params.noise_strengths[0]
+            if moves:
+                anchor_of[row] = attempt.anchor_number
+            stands.pop(row, None)
+            good = accept(attempt.number, int(row), int(anchor_of[row]))
+            verdict = judge_faces(np.float32([0.1 if good else -0.1]), np.array([True]), params)
+            failures[row] = verdict.failure[0]
+            if verdict.accepted[0]:
+                stands[row] = (attempt, int(anchor_of[row]))
+    accepted_in = [stands[i][0] if i in stands else None for i in range(len(track))]
+    anchors = {int(row): anchor for row, (_, anchor) in stands.items()}
+    return settle(gate, accepted_in, failures), anchors
 
 
 def test_a_good_first_try_ends_the_ladder():
-    run, stands = run_ladder([0, 0, 1], [None, None, Reason.TOO_SMALL], lambda *_: True)
-    assert run.outcome() == [
+    outcome, anchors = climb([0, 0, 1], [None, None, Reason.TOO_SMALL], lambda *_: True)
+    assert outcome == [
         (Treatment.SWAPPED, Reason.REPLACED),
         (Treatment.SWAPPED, Reason.REPLACED),
         (Treatment.REDACTED, Reason.TOO_SMALL),
     ]
-    assert stands == {0: 0, 1: 0}
+    assert anchors == {0: 0, 1: 0}
 
 
 def test_a_failing_track_takes_another_anchor_as_a_whole():
-    run, stands = run_ladder([0, 0, 1], [None] * 3, lambda n, r, a: r in {0, 2} or a == 1)
-    assert stands == {0: 1, 1: 1, 2: 0}
-    reasons = [reason for _, reason in run.outcome()]
+    outcome, anchors = climb([0, 0, 1], [None] * 3, lambda n, r, a: r in {0, 2} or a == 1)
+    assert anchors == {0: 1, 1: 1, 2: 0}
+    reasons = [reason for _, reason in outcome]
     assert reasons == [Reason.REPLACED_STRONGER, Reason.REPLACED_STRONGER, Reason.REPLACED]
-
-
-def test_a_worse_anchor_is_given_back():
-    def accept(number, row, anchor):
-        return (anchor == 0 and row < 2) or number == 2
-
-    run, stands = run_ladder([0, 0, 0], [None] * 3, accept)
-    assert stands == {0: 0, 1: 0, 2: 0}  # the noise step keeps the first anchor
-    assert [r for _, r in run.outcome()] == [
-        Reason.REPLACED,
-        Reason.REPLACED,
-        Reason.REPLACED_STRONGER,
-    ]
 
 
 def test_single_failures_in_a_long_track_skip_the_anchor_step():
@@ -145,9 +137,9 @@ def test_single_failures_in_a_long_track_skip_the_anchor_step():
         tries.append((number, row))
         return row != 7
 
-    run, _ = run_ladder([0] * 20, [None] * 20, accept)
+    outcome, _ = climb([0] * 20, [None] * 20, accept)
     assert [t for t in tries if t[0] > 0] == [(2, 7)]
-    assert run.outcome()[7] == (Treatment.REDACTED, Reason.TOO_CLOSE)
+    assert outcome[7] == (Treatment.REDACTED, Reason.TOO_CLOSE)
 
 
 @given(
@@ -159,35 +151,31 @@ def test_every_face_ends_somewhere_and_no_track_shows_two_identities(faces, seed
     rng = np.random.default_rng(seed)
     track = [t for t, _ in faces]
     gate = [None if ok else Reason.TOO_BLURRED for _, ok in faces]
-    params = LadderParams(other_anchors=other_anchors)
-    accepted = {}
+    last = {}
 
     def accept(number, row, anchor):
-        accepted[(row, anchor, number)] = bool(rng.random() < 0.6)
-        return accepted[(row, anchor, number)]
+        last[row] = bool(rng.random() < 0.6)
+        return last[row]
 
-    run, stands = run_ladder(track, gate, accept, params)
-    outcome = run.outcome()
+    outcome, anchors = climb(track, gate, accept, LadderParams(other_anchors=other_anchors))
     assert len(outcome) == len(faces)
     for row, (treatment, reason) in enumerate(outcome):
         if gate[row] is not None:
             assert (treatment, reason) == (Treatment.REDACTED, gate[row])
-        elif treatment is Treatment.SWAPPED:
-            assert any(ok for (r, _, _), ok in accepted.items() if r == row)
-            assert stands[row] == run.anchor_number[row]
+        else:
+            assert (treatment is Treatment.SWAPPED) == last[row] == (row in anchors)
     for t in set(track):
-        swapped = [
-            run.anchor_number[i]
-            for i in range(len(faces))
-            if track[i] == t and outcome[i][0] is Treatment.SWAPPED
-        ]
-        assert len(set(swapped)) <= 1
+        assert len({a for row, a in anchors.items() if track[row] == t}) <= 1
 
 
-def test_lengths_must_fit():
-    with pytest.raises(InvariantError, match="3 faces, 2 reasons"):
-        LadderRun(np.zeros(3, np.int32), [None, None], PARAMS)
-    run = LadderRun(np.zeros(3, np.int32), [None] * 3, PARAMS)
+def test_lengths_must_fit_and_a_gated_face_is_never_swapped():
     first = PARAMS.attempts()[0]
-    with pytest.raises(InvariantError, match="3 faces open, 2 judged"):
-        run.record(first, run.open_rows(first), np.zeros(2, np.float32), np.ones(2, bool))
+    with pytest.raises(InvariantError, match="3 faces, 2 tracks"):
+        faces_to_retry(np.zeros(3, bool), np.zeros(2, np.int32), first, PARAMS)
+    with pytest.raises(InvariantError, match="gated as too_small"):
+        settle([Reason.TOO_SMALL], [first], [None])
+    with pytest.raises(InvariantError, match="2 gates, 1 tries"):
+        settle([None, None], [first], [None])
+    with pytest.raises(InvariantError, match="2 distances, 1 detections"):
+        judge_faces(np.zeros(2, np.float32), np.ones(1, bool), PARAMS)
+    assert settle([None], [None], [None]) == [(Treatment.REDACTED, Reason.TOO_CLOSE)]
