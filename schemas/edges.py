@@ -22,12 +22,22 @@ from schemas.columns import (
     Edge,
     list_of,
 )
+from schemas.fields import WHERE
 from schemas.tables import IDENTITY_AUDIT
 
 _F = list_of(FLOAT32)
 _I = list_of(INT32)
 _B = list_of(BOOL)
 _S = list_of(STRING)
+
+#: Columns of `identity_audit` that the driver adds to what the audit stage measures.
+DRIVER_COLUMNS = frozenset(
+    {"run_id", "pipeline_fingerprint", "committed_at", "unit_id", "person_id", "anchor_id"}
+    | {c.name for c in WHERE}
+)
+_IDENTITY = pa.struct(
+    [pa.field(c.name, c.type) for c in IDENTITY_AUDIT.columns if c.name not in DRIVER_COLUMNS]
+)
 
 SEGMENT = (
     Column("plan_id", STRING, "Hash of the planned units."),
@@ -100,6 +110,7 @@ TRACK_VECTORS = (
 PERSONS = (
     Column("track_person_id", _S, "Person of each track within the identity scope."),
     Column("track_anchor_id", _I, "Row of the anchor bank; -1: none admissible."),
+    Column("track_other_anchor_ids", _I, "Further anchors of each track, as many for each; -1."),
     Column("track_anchor_distance", _F, "Cosine distance of anchor and person; -1: unknown."),
     Column("box_treatment", _S, "Treatment of each box: planned, then final."),
     Column("box_reason", _S, "Reason of the treatment."),
@@ -126,6 +137,7 @@ STAGED = (
     Column("staged_sha256", STRING, "Checksum of the staged clip."),
     Column("staged_bytes", INT64, "Size of the staged clip.", unit="bytes"),
     Column("clip_treatment", STRING, "`copied` (no face, bit-exact) or `anonymized`."),
+    Column("n_frames_in", INT32, "Frames decoded from the source."),
     Column("n_frames_out", INT32, "Frames written."),
     Column("pts_sha256", STRING, "Hash of the written timestamps."),
     Column("pixels_outside_changed", INT64, "Samples outside the masks that changed: zero."),
@@ -136,11 +148,9 @@ AUDITED = (
     Column("n_missed", INT32, "Faces the second detector found uncovered."),
     Column("n_repairs", INT32, "Faces covered by the repair pass."),
     Column("psnr_outside_db", FLOAT64, "Fidelity outside the masks.", unit="dB", nullable=True),
-    Column(
-        "identity_rows",
-        pa.list_(pa.struct(list(IDENTITY_AUDIT.arrow_schema().remove_metadata()))),
-        "Rows of `identity_audit` for this unit.",
-    ),
+    Column("n_frames_audited", INT32, "Frames of the output the second detector has seen."),
+    Column("audit_detector", STRING, "The second detector."),
+    Column("identity_rows", pa.list_(_IDENTITY), "What `identity_audit` needs from this unit."),
 )
 
 PUBLISHED_CLIP = (

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pyarrow as pa
 
@@ -62,7 +63,7 @@ def check_pipeline(stages: Sequence[Stage]) -> None:
     Raises:
         SetupError: names the two stages and the columns that differ.
     """
-    for left, right in zip(stages, stages[1:], strict=False):
+    for left, right in pairwise(stages):
         if left.emits.arrow_schema() != right.reads.arrow_schema():
             differ = set(left.emits.names) ^ set(right.reads.names)
             raise SetupError(

@@ -1,0 +1,177 @@
+"""Diffuse every generated crop, judge it against its original, and walk the ladder.
+
+The originals are not here any more: only the judge's vectors of them. Another anchor is therefore
+generated from the swapped crop, whose surroundings, light and landmarks are the same; it can only
+lose information about the original, never regain it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from deid_ops.judge.calibration import Calibration
+from deid_ops.judge.distances import face_distances
+from deid_ops.judge.ladder import Attempt, LadderParams, faces_to_retry, judge_faces, settle
+from deid_ops.pipeline.swap import EmbedFaces, GenerateCrops, SwappedFaces, crop_landmarks
+from deid_ops.types import F32, U8, Bool, FaceCrops, FaceTracks, Reason, Treatment
+
+#: (crops, landmarks, anchors, relative noise strength) -> crops after one denoising step
+DiffuseCrops = Callable[[U8, F32, F32, float], U8]
+
+#: crops -> [n] whether a detector finds a face in each
+FindAgain = Callable[[U8], Bool]
+
+#: (track, anchor number) -> unit vector [d], or None where no further anchor is admissible
+AnchorOfTrack = Callable[[int, int], F32 | None]
+
+
+@dataclass(frozen=True)
+class JudgeOfCrops:
+    """One judging encoder with its thresholds."""
+
+    name: str
+    embed: EmbedFaces
+    calibration: Calibration
+    far: float
+
+
+@dataclass(frozen=True)
+class SettledFaces:
+    """Every face of a segment with its final treatment."""
+
+    crops: FaceCrops  # accepted replacements only
+    distance_to_original: F32  # [k] under the judge, one per accepted crop
+    treatment: tuple[Treatment, ...]  # one per row of the tracks
+    reason: tuple[Reason, ...]
+
+
+@dataclass(frozen=True)
+class ReplaceModels:
+    """What the ladder calls; the denoiser may be missing."""
+
+    generate: GenerateCrops
+    diffuse: DiffuseCrops | None
+    find_again: FindAgain
+    judge: JudgeOfCrops
+
+
+def settle_segment(
+    swapped: SwappedFaces,
+    tracks: FaceTracks,
+    gate_reasons: Sequence[Reason | None],
+    anchor_of_track: AnchorOfTrack,
+    models: ReplaceModels,
+    params: LadderParams,
+) -> SettledFaces:
+    """Return the final crop, treatment and reason of every face of a segment."""
+    ladder = _Ladder(swapped, tracks, anchor_of_track, models, params)
+    for attempt in params.attempts():
+        if ladder.is_useful(attempt):
+            ladder.climb(attempt)
+    accepted_in: list[Attempt | None] = [None] * len(tracks)
+    failures: list[Reason | None] = [None] * len(tracks)
+    for face, row in enumerate(swapped.crops.row):
+        accepted_in[row] = ladder.accepted_in[face]
+        failures[row] = ladder.failure[face]
+    outcome = settle(gate_reasons, accepted_in, failures)
+    kept = np.flatnonzero([a is not None for a in ladder.accepted_in])
+    crops = FaceCrops(
+        swapped.crops.row[kept], ladder.final[kept], swapped.crops.crop_from_frame[kept]
+    )
+    return SettledFaces(
+        crops,
+        ladder.distance[kept],
+        tuple(treatment for treatment, _ in outcome),
+        tuple(reason for _, reason in outcome),
+    )
+
+
+class _Ladder:
+    """The state of the climb: one entry a face that has a generated crop."""
+
+    def __init__(
+        self,
+        swapped: SwappedFaces,
+        tracks: FaceTracks,
+        anchor_of_track: AnchorOfTrack,
+        models: ReplaceModels,
+        params: LadderParams,
+    ) -> None:
+        n = len(swapped.crops)
+        self.models, self.params, self.anchor_of_track = models, params, anchor_of_track
+        self.original = swapped.judge_original
+        self.points = crop_landmarks(tracks, swapped.crops)
+        self.track = tracks.track[swapped.crops.row]
+        self.eyes_px = tracks.eye_distance_px[swapped.crops.row]
+        self.base = np.array(swapped.crops.crops_bgr)
+        self.final = np.array(swapped.crops.crops_bgr)
+        self.anchor_number = np.zeros(n, dtype=np.int32)
+        self.distance = np.zeros(n, dtype=np.float32)
+        self.accepted_in: list[Attempt | None] = [None] * n
+        self.failure: list[Reason | None] = [None] * n
+
+    def is_useful(self, attempt: Attempt) -> bool:
+        """Tell whether a try can change anything: stronger noise needs a denoiser."""
+        stronger = attempt.noise_strength != self.params.noise_strengths[0]
+        return self.models.diffuse is not None or not stronger
+
+    def climb(self, attempt: Attempt) -> None:
+        """Generate, diffuse and judge the faces that this try is for."""
+        accepted = np.array([a is not None for a in self.accepted_in], dtype=np.bool_)
+        if attempt.number == 0:
+            faces = np.arange(len(accepted))
+        else:
+            retry = faces_to_retry(accepted, self.track, attempt, self.params)
+            faces = np.flatnonzero(retry)
+            faces = self._change_anchor(faces, attempt)
+        if len(faces) == 0:
+            return
+        anchors = self._anchors(faces)
+        crops = self.base[faces]
+        if self.models.diffuse is not None:
+            crops = self.models.diffuse(crops, self.points[faces], anchors, attempt.noise_strength)
+        self._judge(faces, crops, attempt)
+
+    def _change_anchor(self, faces: np.ndarray, attempt: Attempt) -> np.ndarray:
+        """Generate anew where the try asks for another anchor; drop tracks that have none left."""
+        behind = faces[self.anchor_number[faces] < attempt.anchor_number]
+        if attempt.noise_strength != self.params.noise_strengths[0]:
+            return faces  # stronger noise keeps the anchor that the track has
+        able = [self.anchor_of_track(int(t), attempt.anchor_number) is not None
+                for t in self.track[behind]]  # fmt: skip
+        behind = behind[np.array(able, dtype=np.bool_)]
+        if len(behind):
+            self.anchor_number[behind] = attempt.anchor_number
+            self.base[behind] = self.models.generate(
+                self.base[behind], self.points[behind], self._anchors(behind)
+            )
+        return behind
+
+    def _anchors(self, faces: np.ndarray) -> F32:
+        vectors = [
+            self.anchor_of_track(int(t), int(n))
+            for t, n in zip(self.track[faces], self.anchor_number[faces], strict=True)
+        ]
+        return np.stack([v for v in vectors if v is not None]).astype(np.float32)
+
+    def _judge(self, faces: np.ndarray, crops: U8, attempt: Attempt) -> None:
+        judge = self.models.judge
+        vectors = np.concatenate(
+            [judge.embed(c, p[None]) for c, p in zip(crops, self.points[faces], strict=True)]
+        )
+        centred = judge.calibration.centred
+        limits = judge.calibration.thresholds(judge.name, self.eyes_px[faces], judge.far)
+        distances = face_distances(
+            centred(judge.name, self.original[faces]), centred(judge.name, vectors), limits
+        )
+        verdict = judge_faces(distances.slack, self.models.find_again(crops), self.params)
+        for k, face in enumerate(faces):
+            stands = bool(verdict.accepted[k])
+            self.accepted_in[face] = attempt if stands else None
+            self.failure[face] = verdict.failure[k]
+            if stands:
+                self.final[face] = crops[k]
+                self.distance[face] = distances.to_original[k]

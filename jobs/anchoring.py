@@ -1,0 +1,83 @@
+"""Which synthetic identity each person shows: chosen once when linking, looked up when swapping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from deid_ops.anchors.bank import AnchorBank
+from deid_ops.anchors.choose import choose_anchor
+from deid_ops.types import F32
+from jobs.config import JobConfig
+from jobs.models import anchor_bank
+from jobs.rows import Row
+
+
+class Anchors:
+    """The bank with the policy of the configuration.
+
+    Args:
+        config: window, distance between live persons, number of further anchors.
+        secret_key: decides which admissible anchor a person gets.
+    """
+
+    def __init__(self, config: JobConfig, secret_key: bytes) -> None:
+        self.bank: AnchorBank = anchor_bank(config)
+        self._config = config
+        self._key = secret_key
+
+    def choose(
+        self, person_unit: F32 | None, scope_id: str, person_id: str, taken: set[int]
+    ) -> tuple[list[int], float]:
+        """Return the person's anchor, its further ones (-1: none), and the first one's distance.
+
+        Chosen anchors are added to `taken`.
+        """
+        section = self._config.anchors
+        chosen: list[int] = []
+        distance = -1.0
+        for number in range(1 + self._config.replace.other_anchors):
+            name = person_id if number == 0 else f"{person_id}#{number}"
+            choice = choose_anchor(
+                self.bank,
+                person_unit,
+                self._key,
+                scope_id,
+                name,
+                taken,
+                window=(section.window_min, section.window_max),
+                apart_min=section.apart_min,
+            )
+            if choice is None:
+                chosen.append(-1)
+                continue
+            chosen.append(choice.anchor_id)
+            taken.add(choice.anchor_id)
+            if number == 0 and choice.distance_to_person is not None:
+                distance = choice.distance_to_person
+        return chosen, distance
+
+    def of_tracks(self, row: Row) -> F32:
+        """Return the first anchor of every track of a linked row, [t, d]; zeros where none is."""
+        vectors = np.zeros((len(row["track_anchor_id"]), self.bank.vectors_unit.shape[1]))
+        for track, anchor in enumerate(row["track_anchor_id"]):
+            if anchor >= 0:
+                vectors[track] = self.bank.vectors_unit[anchor]
+        return vectors.astype(np.float32)
+
+    def chooser(self, row: Row) -> Callable[[int, int], F32 | None]:
+        """Return `(track, anchor number) -> vector` for a linked row."""
+        first = row["track_anchor_id"]
+        further = row["track_other_anchor_ids"].reshape(len(first), -1) if len(first) else None
+
+        def anchor_of_track(track: int, number: int) -> F32 | None:
+            options = [int(first[track])]
+            if further is not None:
+                options += [int(a) for a in further[track]]
+            if number >= len(options) or options[number] < 0:
+                return None
+            vector: F32 = self.bank.vectors_unit[options[number]]
+            return vector
+
+        return anchor_of_track

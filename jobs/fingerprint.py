@@ -1,0 +1,135 @@
+"""Hashes that decide what is the same: units, plans, code, configuration, weights.
+
+`find_fingerprint` covers everything that can move a box, `pipeline_fingerprint` everything that
+can change a published byte. A unit is done when the lake holds a row with the same unit id and
+fingerprint, so a changed threshold, weight or line of code reprocesses and an unchanged one does
+nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import resources
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources.abc import Traversable
+from typing import Any
+
+import av
+import numpy as np
+import onnxruntime
+
+from jobs.config import JobConfig
+
+#: Raised when the meaning of a span changes, so that units get new ids.
+PLAN_VERSION = 1
+
+#: Sections that only say where and how fast, not what comes out.
+_NOT_IN_PIXELS = ("ray",)
+_FIND_SECTIONS = ("detect", "track")
+_FIND_VIDEO = ("max_segment_s",)
+
+#: Parts of `deid_ops` that no published byte depends on.
+_OFFLINE_PACKAGES = ("train", "attacks", "metrics", "models")
+
+
+def digest(*parts: str, length: int = 32) -> str:
+    """Return the first hex digits of SHA-256 over the parts, each with its length.
+
+    Example:
+        >>> digest("a", "bc") != digest("ab", "c")
+        True
+    """
+    state = hashlib.sha256()
+    for part in parts:
+        data = part.encode()
+        state.update(len(data).to_bytes(8, "big") + data)
+    return state.hexdigest()[:length]
+
+
+def unit_id(
+    recording_id: str, source_version: str, stream: int, start: int, end: int | None
+) -> str:
+    """Return the id of one segment of one version of one recording."""
+    return digest(
+        str(PLAN_VERSION), recording_id, source_version, str(stream), str(start), str(end)
+    )
+
+
+def plan_id(unit_ids: Iterable[str]) -> str:
+    """Return the id of a set of units, whatever their order."""
+    return digest(*sorted(unit_ids), length=16)
+
+
+def key_id(secret_key: bytes) -> str:
+    """Return a public name of the secret key, from which it cannot be computed."""
+    return hmac.new(secret_key, b"deid-lake key id", hashlib.sha256).hexdigest()[:16]
+
+
+def config_text(config: JobConfig) -> str:
+    """Return the resolved configuration as canonical JSON."""
+    return json.dumps(config.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+
+def find_fingerprint(config: JobConfig, weights: Mapping[str, str]) -> str:
+    """Return the fingerprint of the find pass: detection, tracking, linking."""
+    tree = config.model_dump(mode="json")
+    used: dict[str, Any] = {name: tree[name] for name in _FIND_SECTIONS}
+    used["video"] = {name: tree["video"][name] for name in _FIND_VIDEO}
+    used["encoder"] = tree["replace"]["encoder"]
+    names = {config.detect.weights, config.replace.encoder}
+    shas = {name: sha for name, sha in weights.items() if name in names}
+    return digest("find", _canonical(used), _canonical(shas), code_sha256(), _runtime())
+
+
+def pipeline_fingerprint(config: JobConfig, weights: Mapping[str, str], secret_key: bytes) -> str:
+    """Return the fingerprint of everything that decides what is published."""
+    tree = config.model_dump(mode="json")
+    used = {name: section for name, section in tree.items() if name not in _NOT_IN_PIXELS}
+    return digest(
+        "pipeline",
+        _canonical(used),
+        _canonical(dict(weights)),
+        code_sha256(),
+        _runtime(),
+        key_id(secret_key),
+    )
+
+
+@cache
+def code_sha256() -> str:
+    """Return the hash of the source text of everything that runs between decode and publish."""
+    state = hashlib.sha256()
+    roots = [resources.files("deid_ops"), resources.files("jobs") / "stages"]
+    for root in roots:
+        for path, text in sorted(_sources(root, "")):
+            state.update(path.encode() + b"\0" + text + b"\0")
+    return state.hexdigest()
+
+
+def code_version() -> str:
+    """Return the installed version of the distribution."""
+    try:
+        return version("deid-lake")
+    except PackageNotFoundError:
+        return "0+checkout"
+
+
+def _sources(folder: Traversable, prefix: str) -> Iterable[tuple[str, bytes]]:
+    for entry in folder.iterdir():
+        path = f"{prefix}/{entry.name}"
+        if entry.is_dir() and entry.name not in _OFFLINE_PACKAGES:
+            yield from _sources(entry, path)
+        elif entry.name.endswith(".py"):
+            yield path, entry.read_bytes()
+
+
+def _runtime() -> str:
+    return f"av {av.__version__} ort {onnxruntime.__version__} numpy {np.__version__}"
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

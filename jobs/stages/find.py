@@ -1,0 +1,74 @@
+"""The find pass: `detect` and `track`."""
+
+from __future__ import annotations
+
+from deid_ops.pipeline.find import detect_segment
+from deid_ops.track.params import TrackParams
+from deid_ops.track.tracker import track_faces
+from jobs.models import conditioning_encoder, decode_limits, detect_params, first_detector
+from jobs.rows import (
+    Row,
+    faces_from_row,
+    faces_to_row,
+    segment_part,
+    span_from_row,
+    tracks_to_row,
+)
+from jobs.sources import SourceCache
+from jobs.stages.stage import Stage, StageContext
+from schemas.edges import DETECTED, PLANNED, TRACKED
+
+
+class Detect:
+    """Decode, find faces and landmarks in every frame, embed on a stride."""
+
+    def __init__(self, context: StageContext) -> None:
+        config = context.config
+        self._sources = SourceCache(context.scratch_dir)
+        self._detector = first_detector(config)
+        self._encoder = conditioning_encoder(config)
+        self._params = detect_params(config)
+        self._limits = decode_limits(config)
+
+    def __call__(self, row: Row) -> Row:
+        """Add the `face_*` columns."""
+        path = self._sources.local(row["source_uri"], row["source_sha256"])
+        faces = detect_segment(
+            str(path),
+            span_from_row(row),
+            row["rotation_deg"],
+            self._detector,
+            self._encoder,
+            self._params,
+            self._limits,
+        )
+        return segment_part(row) | faces_to_row(faces)
+
+
+class Track:
+    """Join detections to tracks, fill gaps, extend ends."""
+
+    def __init__(self, context: StageContext) -> None:
+        section = context.config.track
+        self._params = TrackParams(
+            max_gap_frames=section.max_gap_frames, extend_frames=section.extend_frames
+        )
+
+    def __call__(self, row: Row) -> Row:
+        """Replace the `face_*` columns by `box_*` and `track_*`."""
+        size_wh_px = (row["width_px"], row["height_px"])
+        result = track_faces(faces_from_row(row), row["n_frames"], size_wh_px, self._params)
+        return (
+            segment_part(row)
+            | tracks_to_row(result.tracks)
+            | {
+                "track_embedding": result.embedding,
+                "track_has_embedding": result.has_embedding,
+                "embedding_dim": int(result.embedding.shape[1]),
+            }
+        )
+
+
+DETECT = Stage("detect", Detect, PLANNED, DETECTED)
+TRACK = Stage("track", Track, DETECTED, TRACKED)
+FIND = (DETECT, TRACK)

@@ -1,0 +1,157 @@
+"""The first half of the replace pass: `swap` and `diffuse`. Here faces get their treatment."""
+
+from __future__ import annotations
+
+import secrets
+
+import numpy as np
+
+from deid_ops.judge.ladder import gate_faces
+from deid_ops.pipeline.settle import JudgeOfCrops, ReplaceModels, settle_segment
+from deid_ops.pipeline.swap import SwappedFaces, swap_segment
+from deid_ops.swap.crop import CROP_SIZE_PX
+from deid_ops.types import F32, FaceCrops, FaceTracks, Reason, Treatment
+from deid_ops.video.child import open_frames
+from jobs.anchoring import Anchors
+from jobs.models import (
+    calibration,
+    decode_limits,
+    denoiser,
+    find_again,
+    generator,
+    judge_encoders,
+    ladder_params,
+)
+from jobs.rows import (
+    Row,
+    as_strings,
+    crops_from_row,
+    crops_to_row,
+    segment_part,
+    span_from_row,
+    tracks_from_row,
+)
+from jobs.sources import SourceCache
+from jobs.stages.stage import Stage, StageContext
+from schemas.edges import BOXES, DIFFUSED, LINKED, PERSONS, SWAPPED
+
+_CARRIED = tuple(c.name for c in BOXES + PERSONS)
+
+
+class Swap:
+    """Decode, align, generate; take the judge's vectors of the originals."""
+
+    def __init__(self, context: StageContext) -> None:
+        config = context.config
+        self._sources = SourceCache(context.scratch_dir)
+        self._generator = generator(config)
+        self._judge = next(iter(judge_encoders(config).values())) if self._generator else None
+        self._anchors = Anchors(config, context.secret_key)
+        self._limits = decode_limits(config)
+
+    def __call__(self, row: Row) -> Row:
+        """Add the `crop_*` and `judge_*` columns."""
+        tracks = tracks_from_row(row)
+        planned = np.array([t == Treatment.SWAPPED for t in row["box_treatment"]], dtype=np.bool_)
+        swapped = SwappedFaces(FaceCrops.empty(CROP_SIZE_PX), np.zeros((0, 0), np.float32))
+        rows = np.flatnonzero(planned).astype(np.int32)
+        if len(rows) and self._generator is not None and self._judge is not None:
+            path = self._sources.local(row["source_uri"], row["source_sha256"])
+            with open_frames(str(path), span_from_row(row), "bgr", self._limits) as frames:
+                swapped = swap_segment(
+                    ((f.index, f.bgr) for f in frames if f.bgr is not None),
+                    tracks,
+                    rows,
+                    self._anchors.of_tracks(row),
+                    self._generator,
+                    self._judge.embed,
+                )
+        return (
+            segment_part(row)
+            | {name: row[name] for name in _CARRIED}
+            | crops_to_row(swapped.crops)
+            | {
+                "judge_dim": int(swapped.judge_original.shape[1]),
+                "judge_original": swapped.judge_original,
+            }
+        )
+
+
+class Diffuse:
+    """Fresh noise, one denoising step, the judge, the ladder."""
+
+    def __init__(self, context: StageContext) -> None:
+        config = context.config
+        self._params = ladder_params(config)
+        self._anchors = Anchors(config, context.secret_key)
+        generate = generator(config)
+        self._models: ReplaceModels | None = None
+        if generate is None:
+            return
+        name, judge = next(iter(judge_encoders(config).items()))
+        denoise = denoiser(config)
+        diffuse = None
+        if denoise is not None:
+
+            def diffuse(crops, points, anchors, strength):  # type: ignore[no-untyped-def]
+                return denoise(crops, points, anchors, strength, secrets.token_bytes)
+
+        self._models = ReplaceModels(
+            generate,
+            diffuse,
+            find_again(config),
+            JudgeOfCrops(name, judge.embed, calibration(config), config.replace.judge_far),
+        )
+
+    def __call__(self, row: Row) -> Row:
+        """Replace the planned treatments by final ones; keep accepted crops only."""
+        tracks, crops = tracks_from_row(row), crops_from_row(row)
+        kept = segment_part(row) | {name: row[name] for name in _CARRIED}
+        if self._models is None or len(crops) == 0:
+            return kept | crops_to_row(FaceCrops.empty(CROP_SIZE_PX))
+        originals: F32 = row["judge_original"].reshape(len(crops), row["judge_dim"])
+        settled = settle_segment(
+            SwappedFaces(crops, originals),
+            tracks,
+            self._gates(tracks, row),
+            self._anchors.chooser(row),
+            self._models,
+            self._params,
+        )
+        return (
+            kept
+            | crops_to_row(settled.crops)
+            | {
+                "box_treatment": as_strings(settled.treatment),
+                "box_reason": as_strings(settled.reason),
+                "crop_judge_distance": settled.distance_to_original,
+            }
+        )
+
+    def _gates(self, tracks: FaceTracks, row: Row) -> list[Reason | None]:
+        """Return the plan as gates: a face planned for redaction stays redacted."""
+        del tracks
+        return [
+            None if treatment == Treatment.SWAPPED else Reason(reason)
+            for treatment, reason in zip(row["box_treatment"], row["box_reason"], strict=True)
+        ]
+
+
+def planned_treatments(
+    tracks: FaceTracks, has_anchor: list[bool], context: StageContext
+) -> tuple[list[str], list[str]]:
+    """Return the treatment and reason that each box is planned to get."""
+    config = context.config
+    gates = gate_faces(
+        tracks, ladder_params(config), has_generator=config.replace.generator is not None
+    )
+    treatments, reasons = [], []
+    for gate, track in zip(gates, tracks.track, strict=True):
+        cause = gate or (None if has_anchor[track] else Reason.NO_ANCHOR)
+        treatments.append(str(Treatment.SWAPPED if cause is None else Treatment.REDACTED))
+        reasons.append(str(cause or Reason.REPLACED))
+    return treatments, reasons
+
+
+SWAP = Stage("swap", Swap, LINKED, SWAPPED)
+DIFFUSE = Stage("diffuse", Diffuse, SWAPPED, DIFFUSED)
