@@ -1,0 +1,128 @@
+"""Which synthetic identity a person gets: a keyed choice within a distance window.
+
+The window keeps the anchor away from the person and from the person's negation: an output that is
+the furthest possible identity re-identifies just as well (negate it). With a threshold of 0.63 at
+FAR 1e-3 the output must lie in (0.63, 1.37); anchors in [0.8, 1.2] leave room for the generator's
+error (methods: anchors far from the person, symmetric about distance 1).
+
+Among the admissible anchors the one with the smallest HMAC-SHA256(key, scope, person, anchor) is
+taken (rendezvous or highest-random-weight hashing, Thaler and Ravishankar 1998). Each anchor has
+its own rank that does not depend on the others, so a small change of the person's vector, which
+lets a few anchors in or out of the window, seldom changes the choice. Without the key the ranks
+cannot be computed: the key decides linkability.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deid_ops.anchors.bank import AnchorBank
+from deid_ops.errors import SetupError
+
+KEY_BYTES_MIN = 16
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorChoice:
+    """The anchor of one person.
+
+    Attributes:
+        anchor_id: row of the bank.
+        distance_to_person: cosine distance, None where the person has no vector.
+        distance_to_negation: cosine distance to the negated vector (2 minus the other).
+        relaxed: no admissible anchor was `apart_min` away from the anchors of all live persons;
+            this one is only different from them. The window itself is never relaxed.
+    """
+
+    anchor_id: int
+    distance_to_person: float | None
+    distance_to_negation: float | None
+    relaxed: bool
+
+
+def choose_anchor(
+    bank: AnchorBank,
+    person_unit: npt.NDArray[Any] | None,
+    key: bytes,
+    scope_id: str,
+    person_id: str,
+    *,
+    taken: Collection[int],
+    window: tuple[float, float] = (0.8, 1.2),
+    apart_min: float = 0.5,
+) -> AnchorChoice | None:
+    """Choose a person's anchor; None where the bank has no admissible one (then redact).
+
+    Args:
+        bank: synthetic identities.
+        person_unit: `[d]` unit vector, or None where no face of the person was good enough: then
+            the window cannot be checked and every anchor counts as admissible.
+        key: secret run key, at least 16 bytes.
+        scope_id: identity scope.
+        person_id: person within the scope.
+        taken: anchors of other persons who are live in the same scope; never given twice.
+        window: smallest and largest cosine distance between person and anchor.
+        apart_min: cosine distance to every taken anchor.
+
+    Raises:
+        SetupError: the key is too short, or the vector does not fit the bank.
+    """
+    if len(key) < KEY_BYTES_MIN:
+        raise SetupError(f"the anchor key has {len(key)} bytes; use at least {KEY_BYTES_MIN}")
+    distance = _distances(bank, person_unit)
+    occupied = np.zeros(len(bank), dtype=np.bool_)
+    occupied[list(taken)] = True
+    admissible = ~occupied
+    if distance is not None:
+        admissible &= (distance >= window[0]) & (distance <= window[1])
+    if not admissible.any():
+        return None
+    apart = admissible & _apart(bank, occupied, apart_min)
+    relaxed = not apart.any()
+    rows = np.flatnonzero(admissible if relaxed else apart)
+    anchor_id = _first_by_key(rows, key, scope_id, person_id)
+    to_person = None if distance is None else float(distance[anchor_id])
+    to_negation = None if to_person is None else 2.0 - to_person
+    return AnchorChoice(anchor_id, to_person, to_negation, relaxed)
+
+
+def _distances(
+    bank: AnchorBank, person_unit: npt.NDArray[Any] | None
+) -> npt.NDArray[np.float64] | None:
+    if person_unit is None:
+        return None
+    vector = np.asarray(person_unit, dtype=np.float64)
+    if vector.shape != (bank.dim,):
+        raise SetupError(
+            f"the anchor bank has {bank.dim} dimensions, the person's vector has shape "
+            f"{vector.shape}; bank and encoder do not belong together"
+        )
+    norm = float(np.linalg.norm(vector))
+    if not 0.5 < norm < 2.0:
+        raise SetupError(f"the person's vector has length {norm:.3f}, not 1")
+    return 1.0 - bank.vectors_unit.astype(np.float64) @ (vector / norm)
+
+
+def _apart(bank: AnchorBank, occupied: npt.NDArray[np.bool_], apart_min: float) -> Any:
+    if not occupied.any():
+        return np.ones(len(bank), dtype=np.bool_)
+    similarity = bank.vectors_unit @ bank.vectors_unit[occupied].T
+    return similarity.max(axis=1) <= 1.0 - apart_min
+
+
+def _first_by_key(rows: npt.NDArray[np.intp], key: bytes, scope_id: str, person_id: str) -> int:
+    parts = [part.encode() for part in ("anchor", scope_id, person_id)]
+    # lengths first, so that no two pairs of scope and person give the same message
+    message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    person_key = hmac.digest(key, message, hashlib.sha256)
+    return min(
+        (int(row) for row in rows),
+        key=lambda row: hmac.digest(person_key, row.to_bytes(8, "big"), "sha256"),
+    )

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from deid_ops.anchors.bank import AnchorBank, density_bank, load_bank, save_bank
+from deid_ops.anchors.choose import choose_anchor
+from deid_ops.errors import SetupError
+
+KEY_A, KEY_B = b"a" * 32, b"b" * 32
+BANK = density_bank(1000, 128, seed=5)
+
+
+def people(n: int, seed: int = 11) -> np.ndarray:
+    v = np.random.default_rng(seed).normal(size=(n, 128))
+    return v / np.linalg.norm(v, axis=1, keepdims=True)
+
+
+def chosen(key: bytes, scope: str = "s", n: int = 400) -> np.ndarray:
+    choices = [
+        choose_anchor(BANK, v, key, scope, f"p{i}", taken=()) for i, v in enumerate(people(n))
+    ]
+    return np.array([c.anchor_id for c in choices if c is not None])
+
+
+def test_density_bank_is_repeatable_unit_and_spread():
+    again = density_bank(1000, 128, seed=5)
+    assert again.sha256 == BANK.sha256
+    assert density_bank(1000, 128, seed=6).sha256 != BANK.sha256
+    cosine = BANK.vectors_unit @ BANK.vectors_unit.T - 2 * np.eye(1000)
+    assert cosine.max() <= 0.5 + 1e-6
+
+
+def test_a_bank_that_cannot_exist_is_refused():
+    with pytest.raises(SetupError, match="vectors fit at cosine distance"):
+        density_bank(100, 2, seed=0)
+
+
+def test_bank_round_trip(tmp_path):
+    save_bank(BANK, tmp_path / "bank.npz")
+    loaded = load_bank(tmp_path / "bank.npz")
+    assert loaded.sha256 == BANK.sha256
+    assert json.loads(loaded.meta)["seed"] == 5
+    with pytest.raises(ValueError, match="read-only"):
+        loaded.vectors_unit[0] = 0
+
+
+def test_bad_bank_files_are_named(tmp_path):
+    with pytest.raises(SetupError, match="not found"):
+        load_bank(tmp_path / "none.npz")
+    (tmp_path / "text.npz").write_text("no zip")
+    with pytest.raises(SetupError, match=r"text\.npz: not an anchor bank"):
+        load_bank(tmp_path / "text.npz")
+    np.savez(tmp_path / "other.npz", vectors=np.eye(3))
+    with pytest.raises(SetupError, match="vectors_unit"):
+        load_bank(tmp_path / "other.npz")
+    np.savez(tmp_path / "long.npz", vectors_unit=2 * np.eye(3))
+    with pytest.raises(SetupError, match=r"long\.npz.*length 2\.0000"):
+        load_bank(tmp_path / "long.npz")
+
+
+def test_every_choice_lies_in_the_window_and_reports_its_distances():
+    for i, v in enumerate(people(100)):
+        c = choose_anchor(BANK, v, KEY_A, "s", f"p{i}", taken=())
+        assert c is not None
+        assert c.distance_to_person == pytest.approx(1 - BANK.vectors_unit[c.anchor_id] @ v)
+        assert 0.8 <= c.distance_to_person <= 1.2
+        assert c.distance_to_person + c.distance_to_negation == pytest.approx(2)
+        assert not c.relaxed
+
+
+def test_nothing_in_the_window_gives_none_not_a_near_miss():
+    person = np.eye(128)[0]
+    near = person + 0.1 * people(20)
+    near /= np.linalg.norm(near, axis=1, keepdims=True)
+    both_sides = AnchorBank(np.concatenate([near, -near]).astype(np.float32))
+    assert choose_anchor(both_sides, person, KEY_A, "s", "p", taken=()) is None
+
+
+def test_same_key_and_scope_same_anchor_another_key_shares_none_beyond_chance():
+    a, again, b = chosen(KEY_A), chosen(KEY_A), chosen(KEY_B)
+    other_scope = chosen(KEY_A, scope="t")
+    assert np.array_equal(a, again)
+    # about 980 anchors are admissible: 0.4 shared of 400 expected; 6 or more has p < 1e-5
+    assert (a == b).sum() < 6
+    assert (a == other_scope).sum() < 6
+
+
+def test_choice_does_not_depend_on_the_hash_seed_of_the_process():
+    code = (
+        "from deid_ops.anchors.bank import density_bank\n"
+        "from deid_ops.anchors.choose import choose_anchor\n"
+        "bank = density_bank(50, 128, seed=5)\n"
+        "print(choose_anchor(bank, None, b'k' * 16, 's', 'p', taken={3, 1, 2}).anchor_id)\n"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": s}, capture_output=True, check=True
+        ).stdout
+        for s in ("1", "2")
+    }
+    assert len(found) == 1
+
+
+def test_small_changes_of_the_vector_seldom_change_the_choice():
+    noise = 0.02 * np.random.default_rng(2).normal(size=(400, 128))
+    same = 0
+    for i, v in enumerate(people(400)):
+        moved = v + noise[i]
+        moved /= np.linalg.norm(moved)
+        one = choose_anchor(BANK, v, KEY_A, "s", f"p{i}", taken=())
+        two = choose_anchor(BANK, moved, KEY_A, "s", f"p{i}", taken=())
+        assert one is not None
+        assert two is not None
+        same += one.anchor_id == two.anchor_id
+    assert same >= 380
+
+
+def test_live_persons_get_anchors_apart_from_each_other():
+    taken: list[int] = []
+    for i, v in enumerate(people(60)):
+        c = choose_anchor(BANK, v, KEY_A, "s", f"p{i}", taken=taken, apart_min=0.7)
+        assert c is not None
+        if taken and not c.relaxed:
+            assert (BANK.vectors_unit[taken] @ BANK.vectors_unit[c.anchor_id]).max() <= 0.3 + 1e-6
+        taken.append(c.anchor_id)
+    assert len(set(taken)) == 60
+
+
+def test_apartness_is_relaxed_openly_and_no_anchor_is_given_twice():
+    bank = AnchorBank(np.eye(4, 128, dtype=np.float32))
+    person = np.eye(128)[100]
+    seen: list[int] = []
+    for i in range(4):
+        c = choose_anchor(bank, person, KEY_A, "s", f"p{i}", taken=seen, apart_min=1.5)
+        assert c is not None
+        assert c.relaxed == (i > 0)
+        seen.append(c.anchor_id)
+    assert sorted(seen) == [0, 1, 2, 3]
+    assert choose_anchor(bank, person, KEY_A, "s", "p4", taken=seen) is None
+
+
+def test_person_without_a_vector_still_gets_a_keyed_anchor():
+    c = choose_anchor(BANK, None, KEY_A, "s", "p", taken=())
+    assert c is not None
+    assert c.distance_to_person is None
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(SetupError, match="at least 16"):
+        choose_anchor(BANK, None, b"short", "s", "p", taken=())
+    with pytest.raises(SetupError, match="do not belong together"):
+        choose_anchor(BANK, np.ones(64), KEY_A, "s", "p", taken=())
+    with pytest.raises(SetupError, match="not 1"):
+        choose_anchor(BANK, np.zeros(128), KEY_A, "s", "p", taken=())
+
+
+def test_scope_and_person_are_not_confused():
+    one = [choose_anchor(BANK, None, KEY_A, "ab", f"c{i}", taken=()) for i in range(20)]
+    two = [choose_anchor(BANK, None, KEY_A, "a", f"bc{i}", taken=()) for i in range(20)]
+    same = sum(a == b for a, b in zip(one, two, strict=True))
+    assert same < 3
