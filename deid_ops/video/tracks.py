@@ -1,0 +1,146 @@
+"""The streams beside the video: which are kept, and copying their packets unchanged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from deid_ops.errors import InputError
+from deid_ops.types import Span
+from deid_ops.video.formats import MUXER_OF_CONTAINER
+from deid_ops.video.index import VideoFacts, VideoIndex
+from deid_ops.video.policy import MediaPolicy
+
+# Written by the muxer itself; copying them would describe the source file.
+_MUXER_TAGS = ("major_brand", "minor_version", "compatible_brands", "DURATION", "BPS")
+_MAX_TIMESCALE = 2**31 - 1
+
+
+def muxer_of(source_path: str, container: str) -> str:
+    """Name of the muxer that writes the same kind of file as the source."""
+    if container == "matroska,webm":
+        with open(source_path, "rb") as file:
+            return "webm" if b"webm" in file.read(64) else "matroska"
+    if container.startswith("mov,"):
+        with open(source_path, "rb") as file:
+            return "mov" if file.read(12)[8:12] == b"qt  " else "mp4"
+    return MUXER_OF_CONTAINER[container]
+
+
+def muxer_options(muxer: str, facts: VideoFacts, source: Any) -> dict[str, str]:
+    """Options under which the muxer keeps timestamps, time base and tags as they are."""
+    options = {"fflags": "+bitexact", "avoid_negative_ts": "disabled"}
+    if muxer in ("mp4", "mov"):
+        scales = [facts.time_base.denominator]
+        scales += [s.time_base.denominator for s in source.streams if s.time_base]
+        common = math.lcm(*scales)
+        # Edit lists count in the movie timescale; only a common multiple keeps every start exact.
+        options["movie_timescale"] = str(common if common <= _MAX_TIMESCALE else scales[0])
+        options["video_track_timescale"] = str(facts.time_base.denominator)
+        if any("." in key for key in source.metadata):
+            options["movflags"] = "use_metadata_tags"
+    if muxer == "mpegts":
+        options["mpegts_copyts"] = "1"
+    return options
+
+
+def copied_tags(tags: dict[str, str], policy: MediaPolicy) -> dict[str, str]:
+    """Tags of a container or stream that the output gets."""
+    if policy.strip_metadata:
+        return {}
+    return {key: value for key, value in tags.items() if not key.startswith(_MUXER_TAGS)}
+
+
+class OtherStreams:
+    """Copies the packets of one span of all kept streams but the video.
+
+    Args:
+        source: the opened source file, not used by anyone else.
+        output: the container to write; its streams are added by `add_stream`.
+        index: of the source.
+        span: packets whose time lies in it are copied. The first span of a file also takes what
+            lies before, the last one what lies behind.
+        policy: decides which streams are kept.
+    """
+
+    def __init__(
+        self, source: Any, output: Any, index: VideoIndex, span: Span, policy: MediaPolicy
+    ) -> None:
+        self._source, self._output = source, output
+        self._policy, self._path = policy, index.path
+        self._out_of: dict[int, Any] = {}
+        whole = span.pts_end is None
+        starts = span.pts_start <= int(index.pts[0])
+        self._start_s = None if starts else span.pts_start * span.time_base
+        self._end_s = None if whole else (span.pts_end or 0) * span.time_base
+        self._packets: Iterator[Any] = iter(())
+        self._next: Any = None
+
+    def keeps(self, stream: Any) -> bool:
+        """Tell whether a stream of the source is copied."""
+        return stream.type != "video" and self._policy.keeps(stream.type)
+
+    def add_stream(self, stream: Any) -> None:
+        """Declare a kept stream in the output.
+
+        Raises:
+            InputError: `unsupported_stream`: the container takes no such stream.
+        """
+        try:
+            copy = self._output.add_stream_from_template(stream)
+        except (av.FFmpegError, ValueError) as error:
+            raise unsupported_stream(self._path, stream, error) from error
+        copy_stream_tags(stream, copy, self._policy)
+        self._out_of[stream.index] = copy
+
+    def start(self) -> None:
+        """Begin to read, after the header is written."""
+        streams = [self._source.streams[k] for k in self._out_of]
+        streams = [s for s in streams if s.type != "attachment"]
+        if streams:
+            for stream in self._source.streams:
+                if stream.index not in self._out_of:
+                    stream.discard = av.stream.Discard.all
+            self._packets = self._source.demux(*streams)
+            self._next = next(self._packets, None)
+
+    def copy_until(self, time_s: Fraction | None) -> None:
+        """Mux every packet due before `time_s` (all that are left for None)."""
+        while self._next is not None:
+            packet = self._next
+            stamp = packet.dts if packet.dts is not None else packet.pts
+            due = None if stamp is None else stamp * packet.time_base
+            if time_s is not None and due is not None and due > time_s:
+                return
+            if packet.size and self._in_span(packet):
+                packet.stream = self._out_of[packet.stream.index]
+                self._output.mux_one(packet)
+            self._next = next(self._packets, None)
+
+    def _in_span(self, packet: Any) -> bool:
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if stamp is None:
+            return self._start_s is None
+        time_s = stamp * packet.time_base
+        after_start = self._start_s is None or time_s >= self._start_s
+        return after_start and (self._end_s is None or time_s < self._end_s)
+
+
+def copy_stream_tags(stream: Any, copy: Any, policy: MediaPolicy) -> None:
+    """Copy identity, disposition and tags of a stream."""
+    copy.time_base = stream.time_base
+    copy.disposition = stream.disposition
+    copy.metadata.clear()
+    copy.metadata.update(copied_tags(stream.metadata, policy))
+    if stream.container.format.name == "mpegts":
+        copy.id = stream.id
+
+
+def unsupported_stream(path: str, stream: Any, error: Exception) -> InputError:
+    """Name a stream that cannot be copied into the same kind of container."""
+    detail = f"stream {stream.index} ({stream.type}) cannot be copied: {error}"
+    return InputError("unsupported_stream", path, detail, "set strip_data, or remux the file")
