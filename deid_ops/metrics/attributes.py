@@ -50,12 +50,15 @@ def pose_error_deg(original_deg: F32, output_deg: F32) -> F32:
     """
     if np.shape(original_deg) != np.shape(output_deg):
         raise InvariantError(f"pose: {np.shape(original_deg)} and {np.shape(output_deg)} differ")
-    first = rotation_from_euler(original_deg).astype(np.float64)
-    second = rotation_from_euler(output_deg).astype(np.float64)
-    trace = np.einsum("nij,nij->n", first, second)
-    # arctan2 of the chord keeps its precision near zero, where arccos of the trace loses it.
-    chord = np.sqrt(np.clip(3.0 - trace, 0, None) * 2)
-    half = np.arctan2(chord, np.sqrt(np.clip(8.0 - chord**2, 0, None)))
+    return rotation_angle_deg(rotation_from_euler(original_deg), rotation_from_euler(output_deg))
+
+
+def rotation_angle_deg(first: F32, second: F32) -> F32:
+    """Return `[n]` geodesic angles in degrees between `[n, 3, 3]` rotations."""
+    a, b = (r.astype(np.float64) for r in (first, second))
+    # The chord |A - B| keeps its precision near zero, where arccos of the trace loses it.
+    chord = np.sqrt(((a - b) ** 2).sum(axis=(1, 2)))
+    half = np.arcsin(np.clip(chord / np.sqrt(8.0), 0, 1))
     return np.asarray(np.degrees(2 * half), dtype=np.float32)
 
 

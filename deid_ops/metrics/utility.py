@@ -1,0 +1,197 @@
+"""What a treated face kept: found again, landmarks, pose, gaze, expression, untouched surroundings.
+
+Attributes come from an `AttributeReader` (the project's own attribute network, or a third-party
+one for judging); detector jitter is the floor: even an untouched face read from a slightly moved
+crop does not give exactly the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from deid_ops.errors import InvariantError
+from deid_ops.metrics.attributes import expression_distance, rotation_angle_deg
+from deid_ops.metrics.figures import Figure
+from deid_ops.metrics.image import psnr
+from deid_ops.metrics.stats import Estimate, mean_estimate, rate
+from deid_ops.types import F32, U8, Bool
+
+# MediaPipe's canonical mesh: outer eye corners, forehead, chin; eye corners and irises.
+_OUTER_EYES, _FOREHEAD, _CHIN = (33, 263), 10, 152
+_EYES = ((33, 133, 468), (362, 263, 473))  # corner, corner, iris centre
+EYEBALL_RADIUS_IN_EYE_WIDTHS = 0.4  # 12 mm of 30 mm
+PSNR_CAP_DB = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class FaceAttributes:
+    """Attributes of `n` aligned faces.
+
+    Attributes:
+        points_xy_px: `[n, k, 2]` dense landmarks in crop pixels.
+        rotation: `[n, 3, 3]` head rotation.
+        gaze_deg: `[n, 2]` eyes in the head, (yaw, pitch), from the iris between the eye corners.
+        expression: `[n, c]` coefficients in [0, 1].
+        present: `[n]` the reader is sure that this is a face.
+    """
+
+    points_xy_px: F32
+    rotation: F32
+    gaze_deg: F32
+    expression: F32
+    present: Bool
+
+
+class AttributeReader(Protocol):
+    """Anything that reads attributes from aligned crops."""
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+
+    def read(self, crops_bgr: U8) -> FaceAttributes:
+        """Read `[n, 256, 256, 3]` crops (the 128 px crop's field of view at twice its size)."""
+
+
+def attributes_from_mesh(mesh_xyz_px: F32, expression: F32, presence: F32) -> FaceAttributes:
+    """Derive attributes from MediaPipe's 478 points.
+
+    The head's axes are the line through the outer eye corners and the line from forehead to chin,
+    made orthogonal. The eyes' angles follow from the iris offset and an eyeball of 0.4 eye widths:
+    a proxy, good for differences.
+
+    Args:
+        mesh_xyz_px: `[n, 478, 3]` in crop pixels, z in the same unit.
+        expression: `[n, 52]`.
+        presence: `[n]` in [0, 1].
+    """
+    mesh = mesh_xyz_px.astype(np.float64)
+    across = mesh[:, _OUTER_EYES[1]] - mesh[:, _OUTER_EYES[0]]
+    down = mesh[:, _CHIN] - mesh[:, _FOREHEAD]
+    x = across / np.linalg.norm(across, axis=1, keepdims=True)
+    down = down - np.sum(down * x, axis=1, keepdims=True) * x
+    y = down / np.linalg.norm(down, axis=1, keepdims=True)
+    rotation = np.stack([x, y, np.cross(x, y)], axis=2)
+    gaze = np.mean([_eye_angles_deg(mesh, *eye) for eye in _EYES], axis=0)
+    return FaceAttributes(
+        mesh[:, :, :2].astype(np.float32),
+        rotation.astype(np.float32),
+        gaze.astype(np.float32),
+        expression,
+        np.asarray(presence >= 0.5),
+    )
+
+
+def _eye_angles_deg(mesh: np.ndarray, first: int, second: int, iris: int) -> np.ndarray:
+    a, b, centre = mesh[:, first, :2], mesh[:, second, :2], mesh[:, iris, :2]
+    along = b - a
+    width = np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-6)
+    along = along / width
+    offset = centre - (a + b) / 2
+    right = np.sum(offset * along, axis=1)
+    below = offset[:, 1] * along[:, 0] - offset[:, 0] * along[:, 1]
+    radius = EYEBALL_RADIUS_IN_EYE_WIDTHS * width[:, 0]
+    angles = np.stack([right, below], axis=1) / radius[:, None]
+    return np.asarray(np.degrees(np.arcsin(np.clip(angles, -1, 1))))
+
+
+@dataclass(frozen=True, slots=True)
+class UtilityBars:
+    """Values to reach; None leaves a bar out."""
+
+    found_again: float | None = 0.99
+    pose_deg: float | None = 4.0
+    landmark_shift_percent: float | None = 4.0
+    gaze_deg: float | None = 6.0
+
+
+def attribute_figures(
+    before: FaceAttributes,
+    after: FaceAttributes,
+    eye_distance_px: float,
+    subject: str,
+    dataset: str,
+    reader: str,
+    bars: UtilityBars | None = None,
+) -> Iterator[Figure]:
+    """Yield landmark shift, pose, gaze and expression drift over faces that both sides show.
+
+    Args:
+        before: of the originals.
+        after: of the outputs, same order.
+        eye_distance_px: of the crop that the landmarks are in.
+        subject: defence.
+        dataset: data.
+        reader: name of the attribute reader, kept in `params`.
+        bars: values to reach.
+    """
+    limits = bars or UtilityBars()
+    if len(before.present) != len(after.present):
+        raise InvariantError(f"attributes: {len(before.present)} and {len(after.present)} faces")
+    both = before.present & after.present
+    read = int(before.present.sum())
+    params: dict[str, float | str] = {"reader": reader}
+    if read:
+        kept = rate(int(both.sum()), read)
+        yield Figure(
+            "utility", subject, dataset, None, "attributes_readable", kept, "higher", params=params
+        )
+    if not both.any():
+        return
+    shift = np.linalg.norm(before.points_xy_px - after.points_xy_px, axis=2).mean(axis=1)
+    gaze = np.linalg.norm(before.gaze_deg - after.gaze_deg, axis=1)
+    for metric, values, bar in (
+        ("landmark_shift_percent", 100 * shift / eye_distance_px, limits.landmark_shift_percent),
+        ("pose_error_deg", rotation_angle_deg(before.rotation, after.rotation), limits.pose_deg),
+        ("gaze_shift_deg", gaze, limits.gaze_deg),
+        ("expression_l2", expression_distance(before.expression, after.expression), None),
+    ):
+        estimate = mean_estimate(values[both])
+        yield Figure(
+            "utility", subject, dataset, None, metric, estimate, "lower", None, bar, params
+        )
+
+
+def found_again_figure(
+    found_before: Bool, found_after: Bool, subject: str, dataset: str, detector: str
+) -> Figure:
+    """Return the share of faces still detected, among those the detector finds in the original."""
+    n = int(found_before.sum())
+    if n == 0:
+        raise InvariantError(f"found_again: {detector} finds no face in the originals")
+    estimate = rate(int((found_before & found_after).sum()), n)
+    return Figure(
+        "utility",
+        subject,
+        dataset,
+        None,
+        "found_again",
+        estimate,
+        "higher",
+        None,
+        UtilityBars().found_again,
+        {"detector": detector},
+    )
+
+
+def psnr_outside_figure(
+    originals: tuple[U8, ...],
+    outputs: tuple[U8, ...],
+    changed: tuple[Bool, ...],
+    subject: str,
+    dataset: str,
+) -> Figure | None:
+    """Return the mean PSNR outside the masks in dB, capped at 100 (equal pixels), or None."""
+    values = [
+        min(psnr(before, after, ~mask), PSNR_CAP_DB)
+        for before, after, mask in zip(originals, outputs, changed, strict=True)
+        if not mask.all()
+    ]
+    if not values:
+        return None
+    estimate: Estimate = mean_estimate(values)
+    return Figure("utility", subject, dataset, None, "psnr_outside_db", estimate, "higher")
