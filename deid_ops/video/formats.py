@@ -31,7 +31,6 @@ DEFAULT_ENCODER = {
     "av1": "libsvtav1",
     "mpeg4": "mpeg4",
     "mjpeg": "mjpeg",
-    "ffv1": "ffv1",
     "gif": "gif",
 }
 
@@ -46,7 +45,6 @@ PIX_FMTS_OF_CODEC = {
     "av1": {"yuv420p", "yuv420p10le"},
     "mpeg4": {"yuv420p"},
     "mjpeg": {"yuvj420p", "yuvj422p", "yuvj444p"},
-    "ffv1": {"yuv420p", "yuv422p", "yuv444p", "gray"} | _YUV10 | _YUV12,
     "gif": {"bgra"},
 }
 

@@ -53,7 +53,6 @@ _DEFAULTS = {
     "libsvtav1": (24, "8"),
     "mpeg4": (3, ""),
     "mjpeg": (2, ""),
-    "ffv1": (0, ""),
 }
 
 
@@ -77,10 +76,9 @@ def encoder_options(encoder: str, policy: MediaPolicy, facts: VideoFacts) -> dic
         "libx264": {"crf": crf, "preset": preset, **x264},
         "libx265": {"crf": crf, "preset": preset, "forced-idr": "1", "x265-params": x265},
         "libvpx-vp9": {"crf": crf, "b": "0", "g": _HUGE_GOP, "cpu-used": preset, "row-mt": "1"},
-        "libsvtav1": {"crf": crf, "preset": preset, "g": "-1", "svtav1-params": "scd=0"},
+        "libsvtav1": {"crf": crf, "preset": preset, "svtav1-params": "keyint=-1:scd=0"},
         "mpeg4": {**mpeg, "g": "600", "sc_threshold": "1000000000"},
         "mjpeg": mpeg,
-        "ffv1": {"g": "1"},
     }
     fallback = {"cq": crf, "preset": preset, **nvenc} if encoder.endswith("_nvenc") else {}
     return known.get(encoder, fallback)

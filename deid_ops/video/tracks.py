@@ -12,11 +12,12 @@ import av
 from deid_ops.errors import InputError
 from deid_ops.types import Span
 from deid_ops.video.formats import MUXER_OF_CONTAINER
-from deid_ops.video.index import VideoFacts, VideoIndex
+from deid_ops.video.index import VideoFacts, VideoIndex, codec_name
 from deid_ops.video.policy import MediaPolicy
 
 # Written by the muxer itself; copying them would describe the source file.
 _MUXER_TAGS = ("major_brand", "minor_version", "compatible_brands", "DURATION", "BPS")
+_EMPTY_CUE = b"\x00\x00"
 _MAX_TIMESCALE = 2**31 - 1
 
 
@@ -73,10 +74,7 @@ class OtherStreams:
         self._source, self._output = source, output
         self._policy, self._path = policy, index.path
         self._out_of: dict[int, Any] = {}
-        whole = span.pts_end is None
-        starts = span.pts_start <= int(index.pts[0])
-        self._start_s = None if starts else span.pts_start * span.time_base
-        self._end_s = None if whole else (span.pts_end or 0) * span.time_base
+        self._bounds_s = span_bounds_s(index, span)
         self._packets: Iterator[Any] = iter(())
         self._next: Any = None
 
@@ -116,18 +114,40 @@ class OtherStreams:
             due = None if stamp is None else stamp * packet.time_base
             if time_s is not None and due is not None and due > time_s:
                 return
-            if packet.size and self._in_span(packet):
+            if packet.size and in_span(packet, self._bounds_s):
                 packet.stream = self._out_of[packet.stream.index]
                 self._output.mux_one(packet)
             self._next = next(self._packets, None)
 
-    def _in_span(self, packet: Any) -> bool:
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is None:
-            return self._start_s is None
-        time_s = stamp * packet.time_base
-        after_start = self._start_s is None or time_s >= self._start_s
-        return after_start and (self._end_s is None or time_s < self._end_s)
+
+Bounds = tuple[Fraction | None, Fraction | None]
+
+
+def span_bounds_s(index: VideoIndex, span: Span) -> Bounds:
+    """Half-open interval of a span in seconds; None where it takes everything on that side.
+
+    The first span of a file also takes the packets before its first frame, the last one those
+    behind its last frame.
+    """
+    starts = span.pts_start <= int(index.pts[0])
+    start = None if starts else span.pts_start * span.time_base
+    return start, None if span.pts_end is None else span.pts_end * span.time_base
+
+
+def in_span(packet: Any, bounds_s: Bounds) -> bool:
+    """Tell whether a packet's time lies between the bounds.
+
+    Never true for the empty cues of mp4 subtitles: they fill the gaps between two texts, and the
+    muxer writes its own.
+    """
+    if codec_name(packet.stream) == "mov_text" and bytes(packet) == _EMPTY_CUE:
+        return False
+    start, end = bounds_s
+    stamp = packet.pts if packet.pts is not None else packet.dts
+    if stamp is None:
+        return start is None
+    time_s = stamp * packet.time_base
+    return (start is None or time_s >= start) and (end is None or time_s < end)
 
 
 def copy_stream_tags(stream: Any, copy: Any, policy: MediaPolicy) -> None:
