@@ -29,8 +29,10 @@ PLAN_VERSION = 1
 
 #: Sections that only say where and how fast, not what comes out.
 _NOT_IN_PIXELS = ("ray",)
-_FIND_SECTIONS = ("detect", "track")
+_FIND_SECTIONS = ("detect", "track", "anchors")
 _FIND_VIDEO = ("max_segment_s",)
+#: Settings of `replace` that the planned treatments in `tracks` do not depend on.
+_NOT_IN_PLAN = ("denoiser", "noise_strengths", "judge_far", "attributes")
 
 #: Parts of `deid_ops` that no published byte depends on.
 _OFFLINE_PACKAGES = ("train", "attacks", "metrics", "models")
@@ -74,15 +76,17 @@ def config_text(config: JobConfig) -> str:
     return json.dumps(config.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
 
-def find_fingerprint(config: JobConfig, weights: Mapping[str, str]) -> str:
-    """Return the fingerprint of the find pass: detection, tracking, linking."""
+def find_fingerprint(config: JobConfig, weights: Mapping[str, str], secret_key: bytes) -> str:
+    """Return the fingerprint of the find pass: detection, tracking, linking, anchors."""
     tree = config.model_dump(mode="json")
     used: dict[str, Any] = {name: tree[name] for name in _FIND_SECTIONS}
     used["video"] = {name: tree["video"][name] for name in _FIND_VIDEO}
-    used["encoder"] = tree["replace"]["encoder"]
-    names = {config.detect.weights, config.replace.encoder}
+    replace = tree["replace"]
+    used["plan"] = {name: value for name, value in replace.items() if name not in _NOT_IN_PLAN}
+    names = {config.detect.weights, config.replace.encoder, config.anchors.bank}
     shas = {name: sha for name, sha in weights.items() if name in names}
-    return digest("find", _canonical(used), _canonical(shas), code_sha256(), _runtime())
+    parts = (_canonical(used), _canonical(shas), code_sha256(), _runtime(), key_id(secret_key))
+    return digest("find", *parts)
 
 
 def pipeline_fingerprint(config: JobConfig, weights: Mapping[str, str], secret_key: bytes) -> str:
@@ -108,6 +112,23 @@ def code_sha256() -> str:
         for path, text in sorted(_sources(root, "")):
             state.update(path.encode() + b"\0" + text + b"\0")
     return state.hexdigest()
+
+
+def sha256_text(text: str) -> str:
+    """Return the SHA-256 of a text in hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def versions_json() -> str:
+    """Return the libraries that decide pixels and their versions as JSON."""
+    names = ("av", "deltalake", "numpy", "onnxruntime-gpu", "onnxruntime", "opencv-python", "ray")
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return json.dumps(found, sort_keys=True)
 
 
 def code_version() -> str:

@@ -132,6 +132,7 @@ def _planned(
         "whole_file": n_spans == 1,
         "scope_id": scope_id(recording, unit, config),
         "status": "ok",
+        "reason": "",
     }
 
 

@@ -103,14 +103,14 @@ def segment_record(row: Row, run: RunFacts, started_at: dt.datetime) -> Row:
     }  # fmt: skip
 
 
-def quarantine_record(row: Row, run: RunFacts, stage: str) -> Row:
+def quarantine_record(row: Row, run: RunFacts) -> Row:
     """Return the `quarantine` row of a refused unit."""
     return {name: row[name] for name in _WHERE} | {
         "unit_id": row["unit_id"],
         "pipeline_fingerprint": run.pipeline_fingerprint,
         "run_id": run.run_id,
         "source_uri": row["source_uri"],
-        "stage": stage,
+        "stage": row.get("refused_by") or "plan",
         "reason": row["reason"],
         "detail": row["detail"],
         "remedy": row["remedy"],
@@ -131,34 +131,62 @@ def track_records(row: Row, run: RunFacts, state: str) -> Iterator[Row]:
         anchors = row["track_anchor_id"]
         # A repaired box belongs to a track of its own that no person was linked to.
         linked = track < len(row["track_person_id"])
-        yield {name: row[name] for name in _WHERE} | _track_arrays(part) | {
+        yield {name: row[name] for name in _WHERE} | track_row_of(part, run) | {
             "unit_id": row["unit_id"],
             "track": track,
             "state": state,
-            "find_fingerprint": run.find_fingerprint,
             "pipeline_fingerprint": run.pipeline_fingerprint if state == "treated" else None,
-            "run_id": run.run_id,
             "person_id": row["track_person_id"][track] if linked else "",
             "anchor_id": str(int(anchors[track])) if linked and anchors[track] >= 0 else "",
             **_anchor_facts(row, track if linked else None),
-            "identity_scope": run.identity_scope,
-            "key_id": run.key_id,
-            "first_frame": int(part.frame_index[0]),
-            "last_frame": int(part.frame_index[-1]),
-            "n_faces": len(part),
-            "n_detected": _n_of(part, BoxOrigin.DETECTED),
-            "n_interpolated": _n_of(part, BoxOrigin.INTERPOLATED),
-            "n_extended": _n_of(part, BoxOrigin.EXTENDED),
-            "n_repaired": _n_of(part, BoxOrigin.REPAIRED),
             "face_seconds": float(len(part) * seconds_per_frame),
             "treatment": treatments[rows].tolist(),
             "reason": reasons[rows].tolist(),
             "n_swapped": int((treatments[rows] == Treatment.SWAPPED).sum()),
             "n_redacted": int((treatments[rows] == Treatment.REDACTED).sum()),
-            "eye_distance_px_p50": float(np.median(part.eye_distance_px)),
-            "score_p50": _median_detected(part),
-            "committed_at": _now(),
         }  # fmt: skip
+
+
+def track_row_of(part: FaceTracks, run: RunFacts) -> Row:
+    """Return the columns of a `tracks` row that follow from the run and the boxes alone."""
+    some = len(part) > 0
+    flat = {name: np.asarray(getattr(part, name)) for name in _TRACK_ARRAYS}
+    return {name: array.reshape(-1).tolist() for name, array in flat.items()} | {
+        "find_fingerprint": run.find_fingerprint,
+        "run_id": run.run_id,
+        "identity_scope": run.identity_scope,
+        "key_id": run.key_id,
+        "first_frame": int(part.frame_index[0]) if some else 0,
+        "last_frame": int(part.frame_index[-1]) if some else 0,
+        "n_faces": len(part),
+        "n_detected": _n_of(part, BoxOrigin.DETECTED),
+        "n_interpolated": _n_of(part, BoxOrigin.INTERPOLATED),
+        "n_extended": _n_of(part, BoxOrigin.EXTENDED),
+        "n_repaired": _n_of(part, BoxOrigin.REPAIRED),
+        "n_swapped": 0,
+        "n_redacted": 0,
+        "eye_distance_px_p50": float(np.median(part.eye_distance_px)) if some else None,
+        "score_p50": _median_detected(part),
+        "committed_at": _now(),
+    }
+
+
+def no_faces_record(row: Row, run: RunFacts) -> Row:
+    """Return the `tracks` row that says the find pass saw no face in a unit: `track` is -1."""
+    empty = track_row_of(FaceTracks.empty(), run)
+    return {name: row[name] for name in _WHERE} | empty | {
+        "unit_id": row["unit_id"],
+        "track": -1,
+        "state": "found",
+        "pipeline_fingerprint": None,
+        "person_id": "",
+        "anchor_id": "",
+        "anchor_distance": None,
+        "other_anchor_ids": [],
+        "face_seconds": 0.0,
+        "treatment": [],
+        "reason": [],
+    }  # fmt: skip
 
 
 def linked_row(planned: Row, found: Sequence[Row]) -> Row:
@@ -244,11 +272,6 @@ def _face_counts(row: Row, published: bool) -> Row:
         "n_faces_redacted": sum(t == Treatment.REDACTED for t in treatments),
         "face_seconds": float(n_faces * row["duration_s"] / max(1, row["n_frames"])),
     }
-
-
-def _track_arrays(part: FaceTracks) -> Row:
-    flat = {name: np.asarray(getattr(part, name)) for name in _TRACK_ARRAYS}
-    return {name: array.reshape(-1).tolist() for name, array in flat.items()}
 
 
 def _n_of(part: FaceTracks, origin: BoxOrigin) -> int:

@@ -56,13 +56,14 @@ def empty_value(column: Column) -> Any:
 
 def segment_part(row: Mapping[str, Any]) -> Row:
     """Return only the columns that every edge repeats."""
-    return {c.name: row[c.name] for c in SEGMENT}
+    return {c.name: row[c.name] for c in SEGMENT if c.name in row}
 
 
-def quarantined(row: Mapping[str, Any], error: InputError) -> Row:
-    """Return the row's segment columns, marked with the error's reason."""
+def quarantined(row: Mapping[str, Any], stage: str, error: InputError) -> Row:
+    """Return the row's segment columns, marked with the stage and the error's reason."""
     return segment_part(row) | {
         "status": "quarantined",
+        "refused_by": stage,
         "reason": error.reason,
         "detail": error.detail,
         "remedy": error.remedy,

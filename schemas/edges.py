@@ -68,6 +68,7 @@ SEGMENT = (
     Column("scope_id", STRING, "Identity scope: one person keeps one face within it."),
     Column("attempt", INT32, "Which attempt at this unit, from 1."),
     Column("status", STRING, "`ok` or `quarantined`; a quarantined row passes all later stages."),
+    Column("refused_by", STRING, "Stage that quarantined the unit; empty when it is not."),
     Column("reason", STRING, "Why the unit is quarantined; empty when it is not."),
     Column("detail", STRING, "What was found, with the numbers."),
     Column("remedy", STRING, "What the user can do about it."),

@@ -25,11 +25,17 @@ from schemas.fields import (
 
 TRACKS = Table(
     "tracks",
-    "One row per face track: `found` by the find pass, `treated` once the clip is published. "
-    "Boxes and landmarks only; no crop, no embedding.",
+    "One row per face track, and one with `track` -1 for a unit without faces: `found` by the find "
+    "pass, `treated` once the clip is published. Boxes and landmarks only; no crop, no embedding.",
     (
         text("unit_id", "Segment of the track.", key=True),
-        Column("track", INT32, "Number of the track in its segment.", key=True),
+        Column(
+            "track",
+            INT32,
+            "Number of the track in its segment; -1: the unit was searched and has no face.",
+            key=True,
+            check="track >= -1",
+        ),
         one_of("state", "Which pass wrote the row.", TRACK_STATE),
         text("find_fingerprint", "Hash of all that decides the tracks.", key=True),
         text(

@@ -7,13 +7,11 @@ their originals. Fidelity is measured where nothing should have changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 import numpy as np
 
-from deid_ops.detect.base import Detections, Detector
 from deid_ops.errors import InvariantError
 from deid_ops.judge.audit import AuditParams, missed_faces
 from deid_ops.judge.calibration import FARS, Calibration
@@ -24,6 +22,9 @@ from deid_ops.pipeline.swap import EmbedFaces
 from deid_ops.types import F32, I32, U8, BoxOrigin, Faces, FaceTracks
 
 Image = tuple[int, U8]
+
+#: frames of the output, in order -> the faces in all of them
+FindFaces = Callable[[Iterable[Image]], Faces]
 PSNR_EVERY_N_FRAMES = 10
 
 
@@ -31,7 +32,7 @@ PSNR_EVERY_N_FRAMES = 10
 class AuditModels:
     """Second detector and judges."""
 
-    detector: Detector
+    find: FindFaces
     judges: Mapping[str, EmbedFaces]
     calibration: Calibration
 
@@ -73,7 +74,6 @@ def audit_segment(
     models: AuditModels,
     params: AuditParams,
     faces_per_track: int,
-    batch_frames: int = 4,
 ) -> AuditReport:
     """Audit one segment.
 
@@ -85,31 +85,38 @@ def audit_segment(
         models: second detector, judges, thresholds.
         params: when a detection counts as missed.
         faces_per_track: faces compared with their originals, spread over each track.
-        batch_frames: frames handed to the detector at once.
 
     Raises:
         InvariantError: source and output do not have the same frames.
     """
-    samples = _sample_rows(tracks, faces_per_track)
-    pairs = _Pairs(tracks, models.judges)
-    fidelity = _Fidelity(tracks, params.mask_margin)
-    found: list[tuple[int, Detections]] = []
-    n_frames = 0
-    both = zip(source, output, strict=True)
-    while batch := list(islice(_aligned(both), batch_frames)):
-        images = [after for _, _, after in batch]
-        for (index, before, after), hits in zip(batch, models.detector.detect(images), strict=True):
-            n_frames += 1
-            found.append((index, hits))
-            rows = samples.get(index)
-            if rows is not None:
-                pairs.add(before, after, rows)
-            if index % PSNR_EVERY_N_FRAMES == 0:
-                fidelity.add(index, before, after)
-    detections = _as_faces(found)
+    watched = _Watch(tracks, models.judges, params.mask_margin, faces_per_track)
+    detections = models.find(watched.outputs(_aligned(zip(source, output, strict=True))))
     missed = detections.take(missed_faces(detections, tracks, params))
-    judged = _judge(pairs, tracks, person_of_track, models)
-    return AuditReport(n_frames, missed, judged, fidelity.psnr_db())
+    judged = _judge(watched.pairs, tracks, person_of_track, models)
+    return AuditReport(watched.n_frames, missed, judged, watched.fidelity.psnr_db())
+
+
+class _Watch:
+    """Hands the output's frames on to the detector and measures them beside the source's."""
+
+    def __init__(
+        self, tracks: FaceTracks, judges: Mapping[str, EmbedFaces], margin: float, per_track: int
+    ) -> None:
+        self.n_frames = 0
+        self.pairs = _Pairs(tracks, judges)
+        self.fidelity = _Fidelity(tracks, margin)
+        self._samples = _sample_rows(tracks, per_track)
+
+    def outputs(self, frames: Iterable[tuple[int, U8, U8]]) -> Iterator[Image]:
+        """Yield the output's frames; on the way, keep what the judges need."""
+        for index, before, after in frames:
+            self.n_frames += 1
+            rows = self._samples.get(index)
+            if rows is not None:
+                self.pairs.add(before, after, rows)
+            if index % PSNR_EVERY_N_FRAMES == 0:
+                self.fidelity.add(index, before, after)
+            yield index, after
 
 
 def _aligned(both: Iterable[tuple[Image, Image]]) -> Iterator[tuple[int, U8, U8]]:
@@ -243,22 +250,3 @@ class _Fidelity:
         if self.samples == 0 or self.squared == 0:
             return None
         return float(10 * np.log10(255.0**2 * self.samples / self.squared))
-
-
-def _as_faces(found: Sequence[tuple[int, Detections]]) -> Faces:
-    index = np.concatenate([np.full(len(d), i, np.int32) for i, d in found]) if found else []
-    n = len(index)
-    if n == 0:
-        return Faces.empty()
-    zeros = np.zeros(n, dtype=np.float32)
-    return Faces(
-        np.asarray(index, dtype=np.int32),
-        np.concatenate([d.boxes_xyxy_px for _, d in found]),
-        np.concatenate([d.landmarks_xy_px for _, d in found]),
-        np.concatenate([d.score for _, d in found]),
-        zeros,
-        zeros,
-        zeros,
-        np.zeros((n, 0), dtype=np.float32),
-        np.zeros(n, dtype=np.bool_),
-    )

@@ -35,6 +35,7 @@ class StageContext:
         run_id: the run that does the work.
         secret_key: decides anchors and redaction noise; never logged, never stored.
         scratch_dir: local folder for downloads and clips being encoded.
+        pipeline_fingerprint: names published clips and counts attempts.
     """
 
     config: JobConfig
@@ -42,6 +43,7 @@ class StageContext:
     run_id: str
     secret_key: bytes = field(repr=False)
     scratch_dir: str
+    pipeline_fingerprint: str
 
 
 Operation = Callable[[Row], Row]
@@ -109,13 +111,13 @@ class StageActor:
                 return self._operation(row)
             except InputError as error:
                 _LOG.warning("quarantined %s at %s: %s", row["unit_id"], self._stage.name, error)
-                return quarantined(row, error)
+                return quarantined(row, self._stage.name, error)
             except RetryableError as error:
                 _LOG.warning("%s: attempt %d of %d: %s", row["unit_id"], attempt, RETRIES, error)
                 if attempt == RETRIES:
                     detail = f"{self._stage.name} failed {RETRIES} times: {error}"
                     remedy = "check the storage and the workers, then run again"
                     failed = InputError("retries_exhausted", row["source_uri"], detail, remedy)
-                    return quarantined(row, failed)
+                    return quarantined(row, self._stage.name, failed)
                 time.sleep(0.5 * 2**attempt)
         raise AssertionError("unreachable")

@@ -1,0 +1,228 @@
+"""From names in the configuration to loaded models, with the configured providers.
+
+The only place that knows which class reads which weights. A name is one of `weights.lock.yaml`,
+or `kind:path` (a bare path where the setting has one kind only).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import yaml
+
+from deid_ops.anchors.bank import AnchorBank, density_bank, load_bank
+from deid_ops.detect.base import Detector
+from deid_ops.detect.build import build_detector
+from deid_ops.detect.faces import DetectParams
+from deid_ops.errors import SetupError
+from deid_ops.identity.encoders import Encoder
+from deid_ops.judge.audit import AuditParams
+from deid_ops.judge.calibration import Calibration
+from deid_ops.judge.ladder import LadderParams
+from deid_ops.types import U8, Bool
+from deid_ops.video.child import DecodeLimits
+from deid_ops.video.policy import MediaPolicy
+from jobs.config import JobConfig
+from jobs.weights import resolve, sha256_of
+
+#: Kind of encoder behind a locked weight.
+ENCODER_KINDS = {"dlib_resnet": "dlib", "retail0095": "retail0095", "conditioning_encoder": "own"}
+#: Identities in the density bank that stands in until a trained bank is configured.
+_DENSITY_BANK_SIZE = 1024
+_DENSITY_BANK_DIM = 128
+
+
+def decode_limits(config: JobConfig) -> DecodeLimits | None:
+    """Return the decoder child's limits, or None to decode in this process."""
+    video = config.video
+    if not video.decode_in_child:
+        return None
+    return DecodeLimits(
+        memory_bytes=video.decode_memory_mb * 2**20,
+        cpu_s=int(video.decode_timeout_s),
+        wait_s=min(120.0, video.decode_timeout_s),
+    )
+
+
+def media_policy(config: JobConfig) -> MediaPolicy:
+    """Return what the encoder and the muxer are told."""
+    video = config.video
+    return MediaPolicy(
+        crf=video.crf,
+        preset=video.preset,
+        strip_audio=video.strip_audio,
+        strip_data=video.strip_data,
+        strip_metadata=video.strip_metadata,
+    )
+
+
+def detect_params(config: JobConfig) -> DetectParams:
+    """Return the find pass's detection settings."""
+    section = config.detect
+    return DetectParams(
+        score_min=section.score_min,
+        min_face_px=section.min_face_px,
+        embed_every_n_frames=section.embed_every_n_frames,
+        batch=section.batch_frames,
+        tile_px=section.tile_px,
+    )
+
+
+def first_detector(config: JobConfig) -> Detector:
+    """Return the detector of the find pass."""
+    return _detector(config, config.detect.detector, (config.detect.weights,))
+
+
+def second_detector(config: JobConfig) -> Detector:
+    """Return the detector of the audit; it must be another one than the first."""
+    if config.audit.second_detector == config.detect.detector:
+        raise SetupError(
+            f"audit.second_detector is {config.audit.second_detector!r} like detect.detector; "
+            "a detector cannot see what it misses itself, choose another one"
+        )
+    return _detector(config, config.audit.second_detector, config.audit.second_weights)
+
+
+def conditioning_encoder(config: JobConfig) -> Encoder | None:
+    """Return the encoder of tracking and anchors, which never judges; None where none is set."""
+    name = config.replace.encoder
+    if name is None:
+        return None
+    if name in config.audit.judges:
+        raise SetupError(f"{name!r} is a judge; an encoder that conditions may not judge")
+    return _encoder(config, name, "own")
+
+
+def judge_encoders(config: JobConfig) -> dict[str, Encoder]:
+    """Return the judges by the name that the calibration and the tables know them by."""
+    if not config.audit.judges:
+        raise SetupError("audit.judges is empty; nothing unjudged may be published")
+    return {judge_name(name): _encoder(config, name, None) for name in config.audit.judges}
+
+
+def judge_name(name: str) -> str:
+    """Return the short name of a judge: of `kind:path` the kind."""
+    return ENCODER_KINDS.get(name, name.partition(":")[0])
+
+
+def generator(config: JobConfig) -> Any:
+    """Return the swap generator, or None where every face is redacted."""
+    section, runtime = config.replace, config.inference
+    if section.generator is None or section.attributes is None:
+        return None
+    from deid_ops.swap.generator import Generator
+
+    return Generator(
+        str(resolve(section.generator)),
+        str(resolve(section.attributes)),
+        providers=runtime.providers,
+        threads=runtime.threads,
+    )
+
+
+def denoiser(config: JobConfig) -> Any:
+    """Return the diffusion step, or None where none is configured."""
+    section, runtime = config.replace, config.inference
+    if section.denoiser is None or section.attributes is None:
+        return None
+    from deid_ops.diffuse.denoiser import Denoiser
+
+    return Denoiser(
+        str(resolve(section.denoiser)),
+        str(resolve(section.attributes)),
+        providers=runtime.providers,
+        threads=runtime.threads,
+    )
+
+
+class FindAgain:
+    """Tells whether the first detector finds a face in each crop."""
+
+    def __init__(self, config: JobConfig) -> None:
+        self._detector = first_detector(config)
+        self._score_min = 0.3
+
+    def __call__(self, crops_bgr: U8) -> Bool:
+        """Return [n] whether a face is found."""
+        found = self._detector.detect(list(crops_bgr))
+        return np.array([bool((d.score >= self._score_min).any()) for d in found], dtype=np.bool_)
+
+
+def ladder_params(config: JobConfig) -> LadderParams:
+    """Return the limits and tries of the ladder."""
+    section = config.replace
+    return LadderParams(
+        min_eye_distance_px=section.min_eye_distance_px,
+        max_turn=section.max_turn,
+        max_blur=section.max_blur,
+        other_anchors=section.other_anchors,
+        noise_strengths=section.noise_strengths,
+    )
+
+
+def audit_params(config: JobConfig) -> AuditParams:
+    """Return when a detection in the output counts as a missed face."""
+    return AuditParams(min_side_px=config.audit.min_face_px, mask_margin=config.redact.margin)
+
+
+@cache
+def calibration_file() -> Calibration:
+    """Return the thresholds that the project ships."""
+    text = (resources.files("configs") / "calibration.yaml").read_text(encoding="utf-8")
+    return Calibration.from_mapping(yaml.safe_load(text), "configs/calibration.yaml")
+
+
+def anchor_bank(config: JobConfig) -> AnchorBank:
+    """Return the bank of synthetic identities."""
+    if config.anchors.bank is None:
+        return density_bank(_DENSITY_BANK_SIZE, _DENSITY_BANK_DIM, seed=1)
+    return load_bank(resolve(config.anchors.bank))
+
+
+def weights_in_use(config: JobConfig) -> Mapping[str, str]:
+    """Return the sha256 of every weight the configuration names."""
+    names = [config.detect.weights, *config.audit.second_weights, *config.audit.judges]
+    optional = (
+        config.replace.generator,
+        config.replace.attributes,
+        config.replace.encoder,
+        config.replace.denoiser,
+        config.anchors.bank,
+    )
+    names += [name for name in optional if name is not None]
+    return {name: sha256_of(_path_part(name)) for name in sorted(set(names))}
+
+
+def _detector(config: JobConfig, kind: str, names: tuple[str, ...]) -> Detector:
+    runtime = config.inference
+    return build_detector(
+        kind,
+        [str(resolve(name)) for name in names],
+        runtime.providers,
+        runtime.threads,
+        detect_params(config),
+        gpu_mem_limit_bytes=runtime.gpu_mem_limit_mb * 2**20,
+    )
+
+
+def _encoder(config: JobConfig, name: str, default_kind: str | None) -> Encoder:
+    kind = ENCODER_KINDS.get(name) or (name.partition(":")[0] if ":" in name else default_kind)
+    if kind is None:
+        raise SetupError(f"encoder {name!r}: write kind:path, or one of {sorted(ENCODER_KINDS)}")
+    runtime = config.inference
+    return Encoder(
+        kind,
+        str(resolve(_path_part(name))),
+        runtime.providers,
+        runtime.threads,
+        gpu_mem_limit_bytes=runtime.gpu_mem_limit_mb * 2**20,
+    )
+
+
+def _path_part(name: str) -> str:
+    kind, colon, path = name.partition(":")
+    return path if colon and kind in {"own", "mobilefacenet", "dlib", "retail0095"} else name
