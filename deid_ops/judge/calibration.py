@@ -4,9 +4,10 @@ A threshold from portraits means little on a face of twenty pixels: everything s
 and different people match. So each encoder is calibrated on the same pairs shrunk to several eye
 distances, and a face is judged by the row nearest to its own size.
 
-An encoder whose vectors crowd around a common mean (dlib's do) makes "the negation of a face" an
-empty notion: -z is far from every face. The calibration therefore stores that mean, and all
-distances are taken after subtracting it.
+An encoder whose unit vectors crowd around a common mean (dlib's do: their mean has length 0.92)
+makes "the negation of a face" an empty notion: -z is far from every face. The calibration
+therefore stores that mean, and an attacker is assumed to subtract it. Distances between faces do
+not change by that (`verification`), distances to a negation do.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from deid_ops.judge.verification import (
     person_pairs,
     threshold_at_far,
     true_acceptance,
+    unit_rows,
 )
 from deid_ops.types import F32, I64
 
@@ -115,16 +117,16 @@ class Calibration:
         return np.asarray(values[self.size_index(encoder, eye_distance_px)])
 
     def centred(self, encoder: str, embeddings: F32) -> F32:
-        """Return `[n, d]` embeddings less the encoder's mean; distances are taken on these."""
+        """Return `[n, d]` unit vectors less the encoder's mean; distances are taken on these."""
         centre = self.centres.get(encoder)
         if centre is None:
-            return embeddings
+            return unit_rows(embeddings)
         if embeddings.ndim != 2 or embeddings.shape[1] != len(centre):
             raise SetupError(
                 f"{self.source}: encoder {encoder!r} was calibrated with {len(centre)} numbers per "
                 f"face, got {embeddings.shape}. Run `deid calibrate` with the present weights"
             )
-        return np.asarray(embeddings - centre, dtype=np.float32)
+        return np.asarray(unit_rows(embeddings) - centre, dtype=np.float32)
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain lists and numbers, ready for YAML."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deid_ops.errors import InvariantError
-from deid_ops.judge.verification import cosine_distances, paired_distances, unit_rows
+from deid_ops.judge.verification import distances, paired_distances, unit_rows
 from deid_ops.metrics.temporal import temporal_consistency
 from deid_ops.types import F32, Bool
 
@@ -50,8 +50,7 @@ def face_distances(original: F32, output: F32, threshold: F32) -> FaceDistances:
     """
     if len(threshold) != len(original):
         raise InvariantError(f"face_distances: {len(original)} faces, {len(threshold)} thresholds")
-    distance = paired_distances(original, output)
-    negated = np.asarray(2.0 - distance, dtype=np.float32)
+    distance, negated = paired_distances(original, output), paired_distances(original, -output)
     return FaceDistances(distance, negated, np.asarray(threshold, dtype=np.float32))
 
 
@@ -107,8 +106,7 @@ def judge_track(
     """
     if len(original) == 0 or original.shape != output.shape:
         raise InvariantError(f"judge_track: original {original.shape}, output {output.shape}")
-    distance = paired_distances(original, output)
-    negated = np.asarray(2.0 - distance, dtype=np.float32)
+    distance, negated = paired_distances(original, output), paired_distances(original, -output)
     matched, matched_negation = {}, {}
     for far, threshold in (thresholds_by_far or {}).items():
         judged = face_distances(original, output, threshold)
@@ -118,11 +116,11 @@ def judge_track(
     if people is not None and len(people) > 1:
         if not 0 <= own_person < len(people):
             raise InvariantError(f"judge_track: person {own_person} of {len(people)}")
-        n_rank1 = int((cosine_distances(output, people).argmin(axis=1) == own_person).sum())
+        n_rank1 = int((distances(output, people).argmin(axis=1) == own_person).sum())
     before, after = temporal_consistency(original), temporal_consistency(output)
     to_anchor = None
     if anchor is not None:
-        to_anchor = float(cosine_distances(output, anchor.reshape(1, -1)).mean())
+        to_anchor = float(distances(output, anchor.reshape(1, -1)).mean())
     return TrackJudgement(
         n_faces=len(original),
         distance_original_mean=float(distance.mean()),

@@ -22,10 +22,10 @@ import numpy as np
 
 from deid_ops.judge.calibration import Calibration
 from deid_ops.judge.verification import (
+    distances,
     equal_error_rate,
     paired_distances,
     retrieve,
-    unit_rows,
 )
 from deid_ops.metrics.faceset import FaceSet
 from deid_ops.metrics.figures import Figure, far_name
@@ -84,7 +84,8 @@ def privacy_figures(
     for far in fars:
         yield from _at_far(compared, distance, subject, dataset, far)
     yield from _rank1(compared, subject, dataset)
-    strangers = _stranger_distances(compared)
+    apart, other = _stranger_distances(compared)
+    strangers = apart[other]
     eer = equal_error_rate(strangers, distance)
     n = len(distance)
     half = Estimate(eer.rate, *_binomial_limits(eer.rate, n), n)
@@ -100,11 +101,12 @@ def _at_far(
     compared: Comparison, distance: F32, subject: str, dataset: str, far: float
 ) -> Iterator[Figure]:
     judge, n = compared.judge, len(distance)
+    to_negation = paired_distances(compared.gallery[compared.queries], -compared.output)
     limits = judge.calibration.thresholds(judge.name, compared.eye_distance_px, far)
     strangers = _stranger_rate(compared, limits, sign=1.0)
     strangers_negated = _stranger_rate(compared, limits, sign=-1.0)
     bar = 0.002 if np.isclose(far, 1e-3) else None
-    own, negated = int((distance < limits).sum()), int((2.0 - distance < limits).sum())
+    own, negated = int((distance < limits).sum()), int((to_negation < limits).sum())
     for metric, hits, chance in (
         ("match_original", own, strangers),
         ("match_negated", negated, strangers_negated),
@@ -184,21 +186,16 @@ def _rank1(compared: Comparison, subject: str, dataset: str) -> Iterator[Figure]
         )
 
 
-def _other_people(compared: Comparison) -> tuple[F32, Bool]:
-    product = unit_rows(compared.output) @ unit_rows(compared.gallery).T
+def _stranger_distances(compared: Comparison, sign: float = 1.0) -> tuple[F32, Bool]:
+    """Return all distances `[n, m]` and which of them are between different people."""
+    apart = distances(np.asarray(sign * compared.output, dtype=np.float32), compared.gallery)
     other = compared.person[compared.queries][:, None] != compared.person[None, :]
-    return np.asarray(1.0 - product, dtype=np.float32), np.asarray(other)
-
-
-def _stranger_distances(compared: Comparison) -> F32:
-    distances, other = _other_people(compared)
-    return np.asarray(distances[other], dtype=np.float32)
+    return apart, np.asarray(other)
 
 
 def _stranger_rate(compared: Comparison, limits: F32, sign: float) -> float:
-    distances, other = _other_people(compared)
-    reached = distances if sign > 0 else 2.0 - distances
-    return float((reached < limits[:, None])[other].mean())
+    apart, other = _stranger_distances(compared, sign)
+    return float((apart < limits[:, None])[other].mean())
 
 
 def _binomial_limits(value: float, n: int) -> tuple[float, float]:
@@ -221,17 +218,16 @@ def realism_figure(
     originals stands beside it as `chance`.
     """
     rng = np.random.default_rng(0)
-    unit_original, unit_output = unit_rows(original), unit_rows(output)
-    value = frechet_distance(unit_original, unit_output)
+    value = frechet_distance(original, output)
     n = len(output)
     draws = [
-        frechet_distance(unit_original[rng.integers(0, n, n)], unit_output[rng.integers(0, n, n)])
+        frechet_distance(original[rng.integers(0, n, n)], output[rng.integers(0, n, n)])
         for _ in range(50)
     ]
     # resampling repeats rows and so inflates every draw alike; only the spread is used
     half = float(np.percentile(draws, 97.5) - np.percentile(draws, 2.5)) / 2
     order = rng.permutation(n)
-    halves = frechet_distance(unit_original[order[: n // 2]], unit_original[order[n // 2 :]])
+    halves = frechet_distance(original[order[: n // 2]], original[order[n // 2 :]])
     estimate = Estimate(value, max(0.0, value - half), value + half, n)
     return Figure(
         "realism", subject, dataset, judge_name, "frechet_distance", estimate, "lower", halves

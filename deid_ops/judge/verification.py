@@ -5,8 +5,11 @@ of the same thesis (section 5.4). The thesis walks over thresholds in small step
 answers come from the sorted distances, without a step size.
 
 Convention
-    Embeddings are float32 `[n, d]` of any non-zero length. Distances are cosine distances
-    `1 - u.v / (|u| |v|)` in [0, 2]. Two faces match where their distance is *below* a threshold.
+    Vectors are float32 `[n, d]`, unit vectors of an encoder less a constant (the encoder's mean,
+    see `calibration`). The distance of two of them is `|u - v|^2 / 2` in [0, 2]: for unit vectors
+    that is the cosine distance, and subtracting a constant does not change it. The distance to the
+    negation is `|u + v|^2 / 2`, and there the constant matters. Two faces match where their
+    distance is *below* a threshold.
     Impostor distances compare different people, genuine distances two pictures of one person.
 """
 
@@ -48,12 +51,28 @@ def cosine_distances(first: F32, second: F32) -> F32:
     return np.asarray(np.clip(1.0 - product, 0.0, 2.0), dtype=np.float32)
 
 
+def distances(first: F32, second: F32) -> F32:
+    """Return `|u - v|^2 / 2` of all pairs of `[n, d]` and `[m, d]` vectors as `[n, m]`.
+
+    Example:
+        >>> a = np.array([[1, 0], [0, 1]], np.float32)
+        >>> distances(a, a + 5)[0, 0], distances(a, a).tolist()
+        (25.0, [[0.0, 1.0], [1.0, 0.0]])
+    """
+    if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
+        raise InvariantError(f"distances: shapes {first.shape} and {second.shape}")
+    half_squares = [(v.astype(np.float64) ** 2).sum(axis=1) / 2 for v in (first, second)]
+    product = first.astype(np.float32) @ second.T.astype(np.float32)
+    result = half_squares[0][:, None] + half_squares[1][None, :] - product
+    return np.asarray(np.maximum(result, 0.0), dtype=np.float32)
+
+
 def paired_distances(first: F32, second: F32) -> F32:
-    """Return the `[n]` cosine distances between rows of equal number."""
-    if first.shape != second.shape:
+    """Return `|u - v|^2 / 2` of the rows of two `[n, d]` arrays as `[n]`."""
+    if first.shape != second.shape or first.ndim != 2:
         raise InvariantError(f"paired_distances: shapes {first.shape} and {second.shape}")
-    product = np.sum(unit_rows(first) * unit_rows(second), axis=1)
-    return np.asarray(np.clip(1.0 - product, 0.0, 2.0), dtype=np.float32)
+    difference = first.astype(np.float64) - second
+    return np.asarray((difference**2).sum(axis=1) / 2, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +117,7 @@ def equal_error_rate(impostor: F32, genuine: F32) -> EqualErrorRate:
     if impostor.size == 0 or genuine.size == 0:
         raise InvariantError(f"EER: {impostor.size} impostor and {genuine.size} genuine pairs")
     negatives, positives = np.sort(impostor, axis=None), np.sort(genuine, axis=None)
-    thresholds = np.unique(np.concatenate([negatives, positives, [np.float32(2.0)]]))
+    thresholds = np.unique(np.concatenate([negatives, positives, [np.float32(np.inf)]]))
     far = np.searchsorted(negatives, thresholds, side="left") / negatives.size
     frr = 1.0 - np.searchsorted(positives, thresholds, side="left") / positives.size
     best = int(np.argmin(np.abs(far - frr)))
@@ -152,9 +171,9 @@ def person_pairs(embeddings: F32, person: npt.NDArray[np.integer]) -> tuple[F32,
         embeddings: `[n, d]`.
         person: `[n]` label of the person on each picture.
     """
-    distances = cosine_distances(embeddings, embeddings)
     rows, columns = np.triu_indices(len(embeddings), k=1)
-    flat, same = distances[rows, columns], person[rows] == person[columns]
+    flat = distances(embeddings, embeddings)[rows, columns]
+    same = person[rows] == person[columns]
     return flat[~same], flat[same]
 
 
@@ -168,7 +187,7 @@ class Retrieval:
 
     nearest: I64  # [n] gallery row
     nearest_distance: F32  # [n]
-    own_distance: F32  # [n] to the nearest entry of the same person, 2 where there is none
+    own_distance: F32  # [n] to the nearest entry of the same person, infinite where there is none
     is_own: Bool  # [n] the nearest entry is the same person
     chance_rank1: float
     stranger_distances: F32  # [k] queries against other people
@@ -204,22 +223,22 @@ def retrieve(
             f"retrieve: {n} queries with {len(query_person)} labels, "
             f"{m} entries with {len(gallery_person)}"
         )
-    distances = cosine_distances(queries, gallery)
+    apart = distances(queries, gallery)
     allowed = np.ones((n, m), dtype=np.bool_)
     if excluded is not None:
         rows = np.flatnonzero(excluded >= 0)
         allowed[rows, excluded[rows]] = False
     own = (query_person[:, None] == gallery_person[None, :]) & allowed
-    reach = np.where(allowed, distances, np.float32(2.0))
+    reach = np.where(allowed, apart, np.float32(np.inf))
     nearest = np.argmin(reach, axis=1)
     picked = np.arange(n)
     return Retrieval(
         nearest.astype(np.int64),
         reach[picked, nearest],
-        np.where(own, distances, np.float32(2.0)).min(axis=1),
+        np.where(own, apart, np.float32(np.inf)).min(axis=1),
         own[picked, nearest],
         float((own.sum(axis=1) / np.maximum(allowed.sum(axis=1), 1)).mean()),
-        distances[allowed & ~own],
+        apart[allowed & ~own],
     )
 
 

@@ -4,13 +4,15 @@ import yaml
 
 from deid_ops.errors import SetupError
 from deid_ops.judge.calibration import Calibration, calibrate_size
+from deid_ops.judge.distances import face_distances
+from deid_ops.judge.verification import unit_rows
 
 
 def faces(rng, n_people, noise, common=0.0):
     people = rng.normal(size=(n_people, 24))
     person = np.repeat(np.arange(n_people), 3)
     picture = people[person] + noise * rng.normal(size=(len(person), 24)) + common
-    return picture.astype(np.float32), person.astype(np.int64)
+    return unit_rows(picture.astype(np.float32)), person.astype(np.int64)
 
 
 @pytest.fixture
@@ -52,20 +54,27 @@ def test_survives_yaml(calibration):
     assert again.thresholds("judge", eyes, 1e-2) == pytest.approx(
         calibration.thresholds("judge", eyes, 1e-2), abs=1e-4
     )
-    assert again.centred("judge", np.zeros((1, 24), np.float32)) == pytest.approx(
-        -calibration.centres["judge"][None], abs=1e-4
-    )
+    face = np.eye(1, 24, dtype=np.float32)
+    expected = face - calibration.centres["judge"]
+    assert again.centred("judge", 3 * face) == pytest.approx(expected, abs=1e-4)
 
 
-def test_centring_makes_the_negation_meaningful():
+def test_centring_keeps_thresholds_and_makes_the_negation_meaningful():
     rng = np.random.default_rng(2)
     crowded, person = faces(rng, 40, 0.2, common=20.0)
-    row_as_is = calibrate_size("judge", 40.0, crowded, person)
+    plain = Calibration((calibrate_size("judge", 40.0, crowded, person),), {})
     centre = crowded.mean(axis=0)
-    calibration = Calibration((row_as_is,), {"judge": centre})
-    row = calibrate_size("judge", 40.0, calibration.centred("judge", crowded), person)
-    assert row_as_is.threshold(1e-2) < 0.01  # all faces look alike before
-    assert row.threshold(1e-2) > 0.3
+    moved = Calibration(
+        (calibrate_size("judge", 40.0, crowded - centre, person),), {"judge": centre}
+    )
+    limits = [c.thresholds("judge", np.float32([40]), 1e-2)[0] for c in (plain, moved)]
+    assert limits[0] == pytest.approx(limits[1], rel=1e-2)
+    negated = -(crowded - centre) + centre  # what a counterfactual generator would show
+    for calibration, found in ((plain, 0.0), (moved, 1.0)):
+        original = calibration.centred("judge", crowded)
+        output = calibration.centred("judge", negated)
+        reached = face_distances(original, output, np.full(len(person), limits[0]))
+        assert reached.matches_negation.mean() == pytest.approx(found, abs=0.05)
 
 
 @pytest.mark.parametrize("tree", [{}, {"rows": [{"encoder": "x"}]}, {"rows": 3}])
@@ -78,4 +87,4 @@ def test_unknown_encoder_and_other_weights_are_named(calibration):
     with pytest.raises(SetupError, match=r"'other'.*judge"):
         calibration.thresholds("other", np.float32([20]), 1e-3)
     with pytest.raises(SetupError, match="24 numbers"):
-        calibration.centred("judge", np.zeros((1, 8), np.float32))
+        calibration.centred("judge", np.ones((1, 8), np.float32))

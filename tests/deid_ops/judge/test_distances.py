@@ -3,13 +3,14 @@ import pytest
 
 from deid_ops.errors import InvariantError
 from deid_ops.judge.distances import face_distances, judge_track, person_centroid
+from deid_ops.judge.verification import unit_rows
 
 
 @pytest.fixture
 def track():
     rng = np.random.default_rng(0)
     person = rng.normal(size=(1, 32))
-    return (person + 0.2 * rng.normal(size=(9, 32))).astype(np.float32)
+    return unit_rows((person + 0.2 * rng.normal(size=(9, 32))).astype(np.float32))
 
 
 def thresholds(n):
@@ -34,8 +35,8 @@ def test_negated_track_is_matched_by_a_negating_searcher(track):
 
 def test_replaced_track_is_near_its_anchor_and_unmatched(track):
     rng = np.random.default_rng(1)
-    anchor = rng.normal(size=32).astype(np.float32)
-    output = (anchor + 0.1 * rng.normal(size=(9, 32))).astype(np.float32)
+    anchor = unit_rows(rng.normal(size=(1, 32)).astype(np.float32))[0]
+    output = unit_rows((anchor + 0.02 * rng.normal(size=(9, 32))).astype(np.float32))
     people = np.stack([person_centroid(track), anchor])
     judged = judge_track(
         track, output, anchor, thresholds_by_far=thresholds(9), people=people, own_person=0

@@ -8,6 +8,7 @@ from deid_ops.errors import InvariantError
 from deid_ops.judge.verification import (
     area_under_curve,
     cosine_distances,
+    distances,
     equal_error_rate,
     paired_distances,
     person_pairs,
@@ -15,6 +16,7 @@ from deid_ops.judge.verification import (
     retrieve,
     threshold_at_far,
     true_acceptance,
+    unit_rows,
 )
 
 DISTANCES = hnp.arrays(np.float32, st.integers(5, 80), elements=st.floats(0, 2, width=32))
@@ -92,13 +94,20 @@ def test_perfect_separation():
     assert true_acceptance(genuine, 0.5).value == 1
 
 
-def test_distances_ignore_length_and_negation_is_opposite():
-    rng = np.random.default_rng(1)
-    a, b = rng.normal(size=(2, 7, 16)).astype(np.float32)
-    assert cosine_distances(a, 3 * b) == pytest.approx(cosine_distances(a, b), abs=1e-5)
+def test_a_constant_changes_nothing_between_faces_but_negation(rng):
+    a, b = (unit_rows(rng.normal(size=(7, 16)).astype(np.float32)) for _ in range(2))
+    shift = rng.normal(size=16).astype(np.float32)
+    assert distances(a + shift, b + shift) == pytest.approx(cosine_distances(a, b), abs=1e-5)
+    assert paired_distances(a, b) == pytest.approx(np.diag(distances(a, b)), abs=1e-5)
     assert paired_distances(a, -b) == pytest.approx(2 - paired_distances(a, b), abs=1e-5)
+    assert np.abs(paired_distances(a + shift, -(b + shift)) - paired_distances(a, -b)).min() > 0.01
+
+
+def test_vectors_without_length_or_of_other_size_are_refused():
     with pytest.raises(InvariantError, match="zeros"):
-        cosine_distances(a, np.zeros((1, 16), np.float32))
+        unit_rows(np.zeros((1, 16), np.float32))
+    with pytest.raises(InvariantError, match="shapes"):
+        distances(np.zeros((2, 3), np.float32), np.zeros((2, 4), np.float32))
 
 
 def test_person_pairs_counts():
@@ -127,6 +136,7 @@ class TestRetrieve:
     def test_nearest_but_too_far_is_rank1_only(self):
         weak = self.gallery.copy()
         weak[:, 7] = 2.0
+        weak = unit_rows(weak)
         rates = retrieval_rates(retrieve(weak, self.people, self.gallery, self.people), 0.3)
         assert (rates.rank1.value, rates.identified.value) == (1, 0)
 
