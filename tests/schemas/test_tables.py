@@ -13,7 +13,8 @@ from schemas.docs import markdown
 from schemas.tables import MANIFEST, SEGMENTS, TABLE_BY_NAME, TABLES
 
 ALL = [*TABLES, MANIFEST]
-# The only lists of numbers at rest: geometry and quality of boxes, at most ten values a face.
+# The only lists of numbers at rest: geometry and quality of boxes (at most ten values a face) and
+# the numbers of synthetic anchors.
 GEOMETRY = {
     "frame_index",
     "boxes_xyxy_px",
@@ -24,6 +25,7 @@ GEOMETRY = {
     "eye_distance_px",
     "blur",
     "turn",
+    "other_anchor_ids",
 }
 SUSPICIOUS = re.compile(r"crop|embed|feature|pixel|image|jpeg|png|vector|descriptor|template|blob")
 
