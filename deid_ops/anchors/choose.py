@@ -47,14 +47,14 @@ class AnchorChoice:
     relaxed: bool
 
 
-def choose_anchor(
+def choose_anchor(  # noqa: PLR0917 - the first five name the person, `taken` the others
     bank: AnchorBank,
     person_unit: npt.NDArray[Any] | None,
     key: bytes,
     scope_id: str,
     person_id: str,
-    *,
     taken: Collection[int],
+    *,
     window: tuple[float, float] = (0.8, 1.2),
     apart_min: float = 0.5,
 ) -> AnchorChoice | None:

@@ -1,0 +1,181 @@
+"""Puts replacements into a frame, inside their masks only.
+
+Swapped crops are warped into the frame and converted from BGR to the frame's own planes; redacted
+heads are computed on these planes directly. Everything happens on the rectangle around a face:
+samples whose pixels have weight 0 keep their bits. A chroma sample changes if one of its luma
+pixels may change, and then with the largest weight among them, so that no original chroma stays
+under a fully replaced pixel.
+
+Order: swaps from the smallest (farthest) to the largest, then redactions the same way, ties by
+track. So a redaction is never covered by a swap, and the result does not depend on the order of
+the edits. Redactions are computed from the original frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deid_ops.compose.mask import (
+    CropMaskParams,
+    HeadMaskParams,
+    MaskRegion,
+    head_hull_px,
+    head_region,
+    swap_region,
+    warp_to_frame,
+)
+from deid_ops.compose.planes import PlaneLayout, layout_of, max_over_footprints, planes_from_bgr
+from deid_ops.redact.fill import Extent, RedactParams, draw_noise, fill_plane
+from deid_ops.redact.noise import noise_generator
+from deid_ops.types import F32, U8
+from deid_ops.video.frame import Frame
+
+Plane = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SwapEdit:
+    """A face that gets a generated crop.
+
+    Attributes:
+        track: track of the face; decides ties in the order.
+        crop_bgr: `[S, S, 3]` uint8.
+        crop_from_frame: `[2, 3]` similarity, frame pixels to crop pixels.
+    """
+
+    track: int
+    crop_bgr: U8
+    crop_from_frame: F32
+
+
+@dataclass(frozen=True, slots=True)
+class RedactEdit:
+    """A face that is made unreadable.
+
+    Attributes:
+        track: track of the face.
+        box_xyxy_px: `[4]` face box, without margin.
+        noise_seed: from `redact.noise.noise_seed`.
+    """
+
+    track: int
+    box_xyxy_px: F32
+    noise_seed: int
+
+
+FaceEdit = SwapEdit | RedactEdit
+
+
+@dataclass(frozen=True, slots=True)
+class ComposeParams:
+    """Masks and redaction; the same for every frame of a run."""
+
+    head: HeadMaskParams = field(default_factory=HeadMaskParams)
+    crop: CropMaskParams = field(default_factory=CropMaskParams)
+    redact: RedactParams = field(default_factory=RedactParams)
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedFrame:
+    """A frame after its edits, and where it may have changed.
+
+    Attributes:
+        frame: the result; without edits the input itself.
+        regions: one per edit that touches the frame, in drawing order. Their `inside` pixels,
+            and the chroma samples of these pixels, may differ from the input; nothing else.
+    """
+
+    frame: Frame
+    regions: tuple[MaskRegion, ...]
+
+
+def compose_frame(frame: Frame, edits: Sequence[FaceEdit], params: ComposeParams) -> ComposedFrame:
+    """Replace the faces of one frame.
+
+    Args:
+        frame: as decoded; it is not changed.
+        edits: one per face.
+        params: masks and redaction.
+
+    Raises:
+        InvariantError: pixel format or colour matrix that the decoder should have refused.
+    """
+    if not edits:
+        return ComposedFrame(frame, ())
+    layout = layout_of(frame)
+    planes = [plane.copy() for plane in frame.planes]
+    regions: list[MaskRegion] = []
+    for edit in sorted(edits, key=_drawing_order):
+        if isinstance(edit, SwapEdit):
+            region = _draw_swap(planes, frame, layout, edit, params)
+        else:
+            region = _draw_redaction(planes, frame, layout, edit, params)
+        if region is not None:
+            regions.append(region)
+    return ComposedFrame(replace(frame, planes=tuple(planes)), tuple(regions))
+
+
+def _drawing_order(edit: FaceEdit) -> tuple[int, float, int]:
+    if isinstance(edit, RedactEdit):
+        x0, y0, x1, y1 = (float(v) for v in edit.box_xyxy_px)
+        return 1, (x1 - x0) * (y1 - y0), edit.track
+    squared_scale = abs(float(np.linalg.det(np.asarray(edit.crop_from_frame)[:, :2])))
+    return 0, edit.crop_bgr.shape[0] ** 2 / max(squared_scale, 1e-12), edit.track
+
+
+def _draw_swap(
+    planes: list[Plane], frame: Frame, layout: PlaneLayout, edit: SwapEdit, params: ComposeParams
+) -> MaskRegion | None:
+    matrix, size_px = edit.crop_from_frame, edit.crop_bgr.shape[0]
+    region = swap_region(matrix, size_px, frame.size_wh_px, layout.sub_xy, params.crop)
+    if region is None:
+        return None
+    patch = warp_to_frame(edit.crop_bgr, matrix, region.box_xyxy_px, repeat_border=True)
+    for i, values in enumerate(planes_from_bgr(patch, frame, layout)):
+        _blend(planes[i], values, region, layout, i)
+    return region
+
+
+def _draw_redaction(
+    planes: list[Plane], frame: Frame, layout: PlaneLayout, edit: RedactEdit, params: ComposeParams
+) -> MaskRegion | None:
+    region = head_region(edit.box_xyxy_px, frame.size_wh_px, layout.sub_xy, params.head)
+    if region is None:
+        return None
+    extent = Extent(head_hull_px(edit.box_xyxy_px, params.head), region.box_xyxy_px)
+    noise = draw_noise(noise_generator(edit.noise_seed))
+    for i, original in enumerate(frame.planes):
+        seen = original[_samples(region, layout.plane_sub_xy(i))]
+        channel_noise = noise if layout.packed_bgr else noise[i]
+        values = fill_plane(
+            seen, channel_noise, extent, layout.codes[i], params.redact, chroma=i > 0
+        )
+        _blend(planes[i], values.astype(np.float32), region, layout, i)
+    return region
+
+
+def _blend(
+    plane: Plane, values: F32, region: MaskRegion, layout: PlaneLayout, plane_index: int
+) -> None:
+    """`(1 - weight) * plane + weight * values`, rounded, in place; exact for weights 0 and 1."""
+    sub_xy = layout.plane_sub_xy(plane_index)
+    weight = max_over_footprints(region.weight, sub_xy)
+    target = plane[_samples(region, sub_xy)]
+    codes = layout.codes[plane_index]
+    if plane.ndim == 3:
+        weight = weight[..., None]
+    old = target.astype(np.float32)
+    new = np.rint(old * (1 - weight) + np.clip(values, codes.low, codes.high) * weight)
+    target[...] = new.astype(plane.dtype)
+
+
+def _samples(region: MaskRegion, sub_xy: tuple[int, int]) -> tuple[slice, slice]:
+    """The samples of a plane whose footprints lie in the region."""
+    x0, y0, x1, y1 = region.box_xyxy_px
+    sx, sy = sub_xy
+    return slice(y0 // sy, -(-y1 // sy)), slice(x0 // sx, -(-x1 // sx))

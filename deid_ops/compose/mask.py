@@ -1,0 +1,284 @@
+"""Where a face is replaced, and how softly: regions of a frame with a weight for every pixel.
+
+Convention
+    A weight of 1 replaces a pixel, 0 leaves it bit-exact, values between blend. The replacement
+    of a redacted face is opaque over the *whole* head: the soft edge lies outside of it, so that
+    no pixel of the head shines through.
+    Regions begin at a pixel that is a multiple of the chroma subsampling and hold whole footprints
+    (except at the right and lower border of frames of odd size).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from deid_ops.errors import SetupError
+from deid_ops.geometry import invert_affine, transform_points
+
+F32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
+
+NEGLIGIBLE = 1.0 / 1024.0  # below this a weight changes no code of 8 bits, and is set to 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeadMaskParams:
+    """Shape of the mask over a redacted head.
+
+    The mask is the superellipse `|x / a|^n + |y / b|^n <= 1` about the centre of the face box.
+    With a margin of at least 0.1 and `n = 4` all of the face box, corners included, lies inside.
+
+    Attributes:
+        margin: growth of the face box on each side, as a fraction of its size.
+        margin_min_px: the least growth on each side.
+        exponent: `n`; 2 is an ellipse, large values a rectangle.
+        edge: width of the soft edge outside, as a fraction of the half axis.
+    """
+
+    margin: float = 0.35
+    margin_min_px: float = 3.0
+    exponent: float = 4.0
+    edge: float = 0.12
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that leave a corner of the face box outside."""
+        corner = 2.0 * (0.5 / (0.5 + max(self.margin, 0.0))) ** self.exponent
+        if self.margin < 0 or corner > 1.0:
+            raise SetupError(
+                f"head mask: margin {self.margin} with exponent {self.exponent} leaves the corners "
+                "of the face box uncovered; use a larger margin"
+            )
+        if not 0.0 < self.edge <= 1.0:
+            raise SetupError(f"head mask: edge is {self.edge}, outside (0, 1]")
+
+
+@dataclass(frozen=True, slots=True)
+class CropMaskParams:
+    """Shape of the mask of a swapped face, in fractions of the crop's side.
+
+    The defaults are the rows 66..255 and columns 18..238 of a 256 px crop aligned to the ArcFace
+    template, a little more than the rows 77..244 and columns 32..224 known from published swappers,
+    because the soft edge lies inside. For a crop that keeps more context (template zoom below 1)
+    use `zoomed`.
+
+    Attributes:
+        centre_xy: centre of the superellipse.
+        half_xy: its half axes, up to the outer end of the soft edge.
+        exponent: as in `HeadMaskParams`.
+        edge: width of the soft edge *inside*, as a fraction of the half axis.
+    """
+
+    centre_xy: tuple[float, float] = (0.5, 0.627)
+    half_xy: tuple[float, float] = (0.43, 0.37)
+    exponent: float = 3.0
+    edge: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Refuse a mask that reaches over the crop, where there are no pixels to show."""
+        for centre, half in zip(self.centre_xy, self.half_xy, strict=True):
+            if half <= 0 or centre - half < 0 or centre + half > 1:
+                raise SetupError(f"crop mask: {centre} +- {half} leaves the crop")
+        if not 0.0 < self.edge < 1.0:
+            raise SetupError(f"crop mask: edge is {self.edge}, outside (0, 1)")
+
+    def zoomed(self, zoom: float) -> CropMaskParams:
+        """Return the mask that covers the same part of the face in a crop with another zoom."""
+        cx, cy = (0.5 + (c - 0.5) * zoom for c in self.centre_xy)
+        hx, hy = (h * zoom for h in self.half_xy)
+        return CropMaskParams((cx, cy), (hx, hy), self.exponent, self.edge)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskRegion:
+    """A rectangle of the frame with a weight for every pixel.
+
+    Attributes:
+        x0_px: left column, a multiple of the horizontal subsampling.
+        y0_px: upper row, a multiple of the vertical subsampling.
+        weight: `[h, w]` float32 in [0, 1].
+    """
+
+    x0_px: int
+    y0_px: int
+    weight: F32
+
+    @property
+    def inside(self) -> Bool:
+        """Pixels that may change, `[h, w]`."""
+        return self.weight > 0
+
+    @property
+    def box_xyxy_px(self) -> tuple[int, int, int, int]:
+        """The rectangle; right and lower border exclusive."""
+        height, width = self.weight.shape
+        return self.x0_px, self.y0_px, self.x0_px + width, self.y0_px + height
+
+
+def head_axes_px(
+    box_xyxy_px: npt.NDArray[Any], params: HeadMaskParams
+) -> tuple[float, float, float, float]:
+    """Return centre x, centre y and the half axes of the opaque part of a head's mask.
+
+    Example:
+        >>> head_axes_px(np.array([0.0, 0, 20, 40]), HeadMaskParams(margin=0.5))
+        (10.0, 20.0, 20.0, 40.0)
+    """
+    x0, y0, x1, y1 = (float(v) for v in box_xyxy_px)
+    half_x, half_y = max(x1 - x0, 0.0) / 2, max(y1 - y0, 0.0) / 2
+    a = max(half_x * (1 + 2 * params.margin), half_x + params.margin_min_px)
+    b = max(half_y * (1 + 2 * params.margin), half_y + params.margin_min_px)
+    return (x0 + x1) / 2, (y0 + y1) / 2, a, b
+
+
+def head_hull_px(
+    box_xyxy_px: npt.NDArray[Any], params: HeadMaskParams
+) -> tuple[float, float, float, float]:
+    """Return the rectangle around a head's mask, soft edge included, not cut at the frame."""
+    cx, cy, a, b = head_axes_px(box_xyxy_px, params)
+    outer = 1.0 + params.edge
+    return cx - a * outer, cy - b * outer, cx + a * outer, cy + b * outer
+
+
+def head_region(
+    box_xyxy_px: npt.NDArray[Any],
+    frame_size_wh_px: tuple[int, int],
+    sub_xy: tuple[int, int],
+    params: HeadMaskParams,
+) -> MaskRegion | None:
+    """Return the mask over a redacted head; None where it lies outside the frame.
+
+    Args:
+        box_xyxy_px: `[4]` face box in frame pixels; may reach over the border.
+        frame_size_wh_px: width and height of the frame.
+        sub_xy: chroma subsampling.
+        params: shape.
+    """
+    cx, cy, a, b = head_axes_px(box_xyxy_px, params)
+    box = _aligned(head_hull_px(box_xyxy_px, params), frame_size_wh_px, sub_xy)
+    if box is None:
+        return None
+    x, y = np.arange(box[0], box[2]), np.arange(box[1], box[3])
+    radius = _superellipse_radius(x - cx, y - cy, (a, b), params.exponent)
+    return MaskRegion(box[0], box[1], _ramp((1.0 + params.edge - radius) / params.edge))
+
+
+@lru_cache(maxsize=16)
+def crop_mask(size_px: int, params: CropMaskParams) -> F32:
+    """Return the mask of a swapped face in its crop, `[size, size]`, read-only, 0 at the border."""
+    centre = [c * size_px - 0.5 for c in params.centre_xy]
+    half = (params.half_xy[0] * size_px, params.half_xy[1] * size_px)
+    grid = np.arange(size_px)
+    radius = _superellipse_radius(grid - centre[0], grid - centre[1], half, params.exponent)
+    weight = _ramp((1.0 - radius) / params.edge)
+    weight.flags.writeable = False
+    return weight
+
+
+def swap_region(
+    crop_from_frame: npt.NDArray[Any],
+    size_px: int,
+    frame_size_wh_px: tuple[int, int],
+    sub_xy: tuple[int, int],
+    params: CropMaskParams,
+) -> MaskRegion | None:
+    """Return a swapped face's crop mask warped into the frame; None where it lies outside.
+
+    Args:
+        crop_from_frame: `[2, 3]` similarity, frame pixels to crop pixels.
+        size_px: side of the crop.
+        frame_size_wh_px: width and height of the frame.
+        sub_xy: chroma subsampling.
+        params: shape in the crop.
+    """
+    cx, cy = (c * size_px - 0.5 for c in params.centre_xy)
+    hx, hy = (h * size_px for h in params.half_xy)
+    corners = np.array([[cx + i * hx, cy + j * hy] for i in (-1, 1) for j in (-1, 1)])
+    in_frame = transform_points(invert_affine(crop_from_frame), corners)
+    low, high = in_frame.min(axis=0), in_frame.max(axis=0)
+    hull = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+    box = _aligned(hull, frame_size_wh_px, sub_xy)
+    if box is None:
+        return None
+    weight = warp_to_frame(crop_mask(size_px, params), crop_from_frame, box, repeat_border=False)
+    weight[weight < NEGLIGIBLE] = 0.0
+    return MaskRegion(box[0], box[1], weight)
+
+
+def warp_to_frame(
+    crop: npt.NDArray[Any],
+    crop_from_frame: npt.NDArray[Any],
+    box_xyxy_px: tuple[int, int, int, int],
+    *,
+    repeat_border: bool,
+) -> npt.NDArray[Any]:
+    """Return the part of a frame that a crop covers, by bilinear sampling.
+
+    A crop that is larger than the face in the frame is reduced by area averaging first, so that
+    no detail aliases.
+
+    Args:
+        crop: `[S, S]` or `[S, S, 3]`.
+        crop_from_frame: `[2, 3]` similarity.
+        box_xyxy_px: part of the frame to fill; right and lower border exclusive.
+        repeat_border: outside the crop repeat its border; otherwise 0.
+    """
+    matrix = np.array(crop_from_frame, dtype=np.float64)
+    scale = math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
+    if scale > 1.5:
+        size = max(round(crop.shape[0] / scale), 2)
+        factor = size / crop.shape[0]
+        crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
+        matrix *= factor
+        matrix[:, 2] += 0.5 * factor - 0.5  # pixel centres: (p + 0.5) * factor - 0.5
+    matrix[:, 2] += matrix[:, :2] @ np.array([box_xyxy_px[0], box_xyxy_px[1]], dtype=np.float64)
+    size_wh = (box_xyxy_px[2] - box_xyxy_px[0], box_xyxy_px[3] - box_xyxy_px[1])
+    return cv2.warpAffine(
+        crop,
+        matrix,
+        size_wh,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE if repeat_border else cv2.BORDER_CONSTANT,
+        borderValue=0,
+    )
+
+
+def _aligned(
+    hull_xyxy_px: tuple[float, float, float, float],
+    frame_size_wh_px: tuple[int, int],
+    sub_xy: tuple[int, int],
+) -> tuple[int, int, int, int] | None:
+    """Whole footprints around a hull, cut at the frame."""
+    ends: list[tuple[int, int]] = []
+    for axis in (0, 1):
+        sub, size = sub_xy[axis], frame_size_wh_px[axis]
+        start = math.floor(hull_xyxy_px[axis]) // sub * sub
+        stop = -(-(math.ceil(hull_xyxy_px[axis + 2]) + 1) // sub) * sub
+        ends.append((max(start, 0), min(stop, size)))
+    if any(start >= stop for start, stop in ends):
+        return None
+    return ends[0][0], ends[1][0], ends[0][1], ends[1][1]
+
+
+def _superellipse_radius(
+    x: npt.NDArray[Any], y: npt.NDArray[Any], half_xy: tuple[float, float], exponent: float
+) -> F32:
+    """`(|x/a|^n + |y/b|^n)^(1/n)` on the grid of `y` rows and `x` columns."""
+    column = np.abs(x / max(half_xy[0], 1e-6)).astype(np.float32) ** np.float32(exponent)
+    row = np.abs(y / max(half_xy[1], 1e-6)).astype(np.float32) ** np.float32(exponent)
+    total: F32 = (row[:, None] + column[None, :]) ** np.float32(1.0 / exponent)
+    return total
+
+
+def _ramp(share: F32) -> F32:
+    """Smooth step: 0 below 0, 1 above 1, without a kink at either end."""
+    s = np.clip(share, 0.0, 1.0)
+    weight = (s * s * (3.0 - 2.0 * s)).astype(np.float32)
+    weight[weight < NEGLIGIBLE] = 0.0
+    return weight

@@ -1,0 +1,193 @@
+"""What is painted over a face that is not swapped: a coarse noisy mosaic, or a solid tone.
+
+Why the mosaic cannot be inverted
+    The head box (face box plus margin on every side) is divided into few cells whatever its size:
+    by default 5 across and at most 8 down, of which about 3 x 3 lie on the face itself. A cell
+    publishes one luma value, a block of 2 x 2 cells one pair of chroma values: at most
+    40 + 2 * 12 = 64 numbers replace all pixels of the head. Each is the mean over the cell plus
+    Gaussian noise that only the holder of the key can compute, then rounded to one of 16 levels.
+    So
+    - a head carries at most 64 * 4 = 256 bits, about 9 * 4 + 2 * 4 * 4 = 68 on the face, whatever
+      its resolution was (`bits_left` gives the exact bound), and far fewer are about the person:
+      with the default noise (0.08 of full scale) and a spread of cell means between people of
+      about the same size, the channel capacity is 0.5 * log2(1 + 1) = 0.5 bit a number;
+    - the exact means, which "de-pixelation" solvers start from, are never published;
+    - noise that stays the same through a track (`steady`) cannot be averaged away over its frames;
+      fresh noise in each frame would be, by a factor of the root of the frame count.
+    Light and the colours of skin and hair remain visible in coarse form. Where even this is too
+    much, `solid` publishes a keyed tone that does not depend on the pixels at all: 0 bits.
+    The mask is opaque over the whole head; its soft edge lies outside (see `compose.mask`).
+
+Convention
+    Works on planes as the decoder returned them (uint8 or uint16, any subsampling, or packed
+    `[h, w, 3]`), so nothing goes through a colour conversion.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from deid_ops.errors import SetupError
+
+F32 = npt.NDArray[np.float32]
+Plane = npt.NDArray[Any]
+
+MAX_ROWS = 8
+MAX_COLS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class RedactParams:
+    """How a face is made unreadable.
+
+    Attributes:
+        method: `mosaic` or `solid`.
+        cells_across: cells over the width of the whole head box, 2 to 6.
+        noise_sigma: standard deviation of the luma noise, fraction of full scale; chroma gets half.
+        levels: distinct values that a published number can take.
+        steady: one noise for the whole track; false draws it anew for every frame.
+    """
+
+    method: Literal["mosaic", "solid"] = "mosaic"
+    cells_across: int = 5
+    noise_sigma: float = 0.08
+    levels: int = 16
+    steady: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse settings that would be invertible."""
+        if self.method not in ("mosaic", "solid"):
+            raise SetupError(f"redact.method is {self.method!r}; use mosaic or solid")
+        if not 2 <= self.cells_across <= 6:
+            raise SetupError(f"redact.cells_across is {self.cells_across}; use 2 to 6")
+        if not 0.03 <= self.noise_sigma <= 0.5:
+            raise SetupError(f"redact.noise_sigma is {self.noise_sigma}; use 0.03 to 0.5")
+        if not 2 <= self.levels <= 32:
+            raise SetupError(f"redact.levels is {self.levels}; use 2 to 32")
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The head box along both axes, and the part of it inside the frame, in luma pixels."""
+
+    full_xyxy_px: tuple[float, float, float, float]
+    seen_xyxy_px: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRange:
+    """Codes of one plane: `low..high` are valid, `scale` is the full scale (2 ** bits)."""
+
+    low: int
+    high: int
+    scale: int
+
+
+def cells_of(params: RedactParams, width_px: float, height_px: float) -> tuple[int, int]:
+    """Return (columns, rows) of the mosaic over a head box; independent of its size.
+
+    Example:
+        >>> cells_of(RedactParams(), 40, 50), cells_of(RedactParams(), 400, 500)
+        ((5, 6), (5, 6))
+    """
+    rows = round(params.cells_across * height_px / max(width_px, 1e-6))
+    return params.cells_across, min(max(rows, 2), MAX_ROWS)
+
+
+def bits_left(params: RedactParams, width_px: float, height_px: float, *, color: bool) -> float:
+    """Upper bound of the information that one redacted head carries about its pixels, in bits.
+
+    Example:
+        >>> bits_left(RedactParams(), 40, 50, color=True)
+        192.0
+        >>> bits_left(RedactParams(method="solid"), 40, 50, color=True)
+        0.0
+    """
+    if params.method == "solid":
+        return 0.0
+    cols, rows = cells_of(params, width_px, height_px)
+    chroma = 2 * math.ceil(cols / 2) * math.ceil(rows / 2) if color else 0
+    return (cols * rows + chroma) * math.log2(params.levels)
+
+
+def draw_noise(rng: np.random.Generator) -> F32:
+    """Draw the noise of one head: `[3, MAX_ROWS, MAX_COLS]` standard normal values.
+
+    The shape does not depend on the box, so that a box that changes its proportions within a
+    track keeps the noise of each cell.
+    """
+    return rng.standard_normal((3, MAX_ROWS, MAX_COLS)).astype(np.float32)
+
+
+def fill_plane(
+    seen: Plane,
+    noise: F32,
+    extent: Extent,
+    codes: CodeRange,
+    params: RedactParams,
+    *,
+    chroma: bool,
+) -> Plane:
+    """Return what to paint over one plane's part of the head box.
+
+    Args:
+        seen: `[h, w]` or packed `[h, w, 3]` original samples of the part inside the frame.
+        noise: one row of `draw_noise` for a plane, all three for packed samples.
+        extent: whole box and visible part; cells belong to the whole box, so a head that is half
+            outside shows no more cells of its visible half.
+        codes: valid codes of this plane.
+        params: settings.
+        chroma: half as many cells in each direction, half the noise.
+
+    Returns:
+        An array like `seen`.
+    """
+    if params.method == "solid":
+        return _solid(seen, noise, codes, chroma=chroma)
+    full, part = extent.full_xyxy_px, extent.seen_xyxy_px
+    cols, rows = cells_of(params, full[2] - full[0], full[3] - full[1])
+    sigma = params.noise_sigma
+    if chroma:
+        cols, rows, sigma = math.ceil(cols / 2), math.ceil(rows / 2), sigma / 2
+    first_col, n_cols = _visible(cols, (full[0], full[2]), (part[0], part[2]), seen.shape[1])
+    first_row, n_rows = _visible(rows, (full[1], full[3]), (part[1], part[3]), seen.shape[0])
+    means = cv2.resize(seen, (n_cols, n_rows), interpolation=cv2.INTER_AREA).astype(np.float32)
+    means = means.reshape(n_rows, n_cols, *seen.shape[2:])
+    drawn = noise[..., first_row : first_row + n_rows, first_col : first_col + n_cols]
+    if seen.ndim == 3:
+        drawn = np.moveaxis(drawn, 0, -1)
+    values = _quantise(means + drawn * (sigma * codes.scale), codes, params.levels)
+    size = (seen.shape[1], seen.shape[0])
+    return cv2.resize(values.astype(seen.dtype), size, interpolation=cv2.INTER_NEAREST)
+
+
+def _visible(
+    cells: int, full: tuple[float, float], part: tuple[int, int], samples: int
+) -> tuple[int, int]:
+    """First visible cell along an axis, and how many; never more cells than samples."""
+    cell = max((full[1] - full[0]) / cells, 1e-6)
+    count = min(max(round((part[1] - part[0]) / cell), 1), cells, samples)
+    first = min(max(round((part[0] - full[0]) / cell), 0), cells - count)
+    return first, count
+
+
+def _quantise(values: F32, codes: CodeRange, levels: int) -> F32:
+    """Round to the middle of one of `levels` equal steps of the code range."""
+    step = (codes.high - codes.low + 1) / levels
+    index = np.clip(np.floor((values - codes.low) / step), 0, levels - 1)
+    rounded: F32 = np.floor(codes.low + (index + 0.5) * step).astype(np.float32)
+    return rounded
+
+
+def _solid(seen: Plane, noise: F32, codes: CodeRange, *, chroma: bool) -> Plane:
+    """A grey between 35 % and 65 % of the range, from the key alone; neutral chroma."""
+    if chroma:
+        return np.full_like(seen, codes.scale // 2)
+    share = 0.5 + 0.15 * math.tanh(float(noise.flat[0]))
+    return np.full_like(seen, round(codes.low + share * (codes.high - codes.low)))

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from deid_ops.errors import SetupError
+from deid_ops.redact.fill import (
+    CodeRange,
+    Extent,
+    RedactParams,
+    bits_left,
+    cells_of,
+    draw_noise,
+    fill_plane,
+)
+from deid_ops.redact.noise import noise_generator, noise_seed
+
+KEY = b"k" * 32
+LUMA8, FULL10 = CodeRange(16, 235, 256), CodeRange(0, 1023, 1024)
+
+
+def noise(key: bytes = KEY, track: int = 3, frame: int | None = None) -> np.ndarray:
+    return draw_noise(noise_generator(noise_seed(key, "rec", track, frame)))
+
+
+def whole(width: int, height: int) -> Extent:
+    return Extent((0.0, 0.0, float(width), float(height)), (0, 0, width, height))
+
+
+def face(width: int, height: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.integers(16, 236, (height, width)).astype(np.uint8)
+
+
+def test_number_of_values_does_not_grow_with_the_resolution():
+    params = RedactParams()
+    for width in (12, 60, 300, 900):
+        height = width * 5 // 4
+        cols, rows = cells_of(params, width, height)
+        out = fill_plane(
+            face(width, height), noise()[0], whole(width, height), LUMA8, params, chroma=False
+        )
+        # blocks of equal values: borders between different cells along the middle row and column
+        changes_x = np.count_nonzero(np.any(np.diff(out.astype(int), axis=1) != 0, axis=0))
+        changes_y = np.count_nonzero(np.any(np.diff(out.astype(int), axis=0) != 0, axis=1))
+        assert (cols, rows) == (5, 6)
+        assert changes_x <= cols - 1
+        assert changes_y <= rows - 1
+        assert len(np.unique(out)) <= params.levels
+
+
+def test_bits_left_bounds_what_is_published():
+    params = RedactParams(cells_across=4, levels=8)
+    assert bits_left(params, 100, 100, color=False) == 16 * 3
+    assert bits_left(params, 100, 100, color=True) == (16 + 2 * 4) * 3
+    assert bits_left(params, 9999, 9999, color=True) == (16 + 2 * 4) * 3
+    values = [
+        fill_plane(face(64, 64, s), noise()[0], whole(64, 64), LUMA8, params, chroma=False)
+        for s in range(50)
+    ]
+    distinct = {v[8::16, 8::16].tobytes() for v in values}
+    assert math.log2(len(distinct)) <= 16 * 3
+    assert len(np.unique(np.stack(values))) <= 8
+
+
+def test_cell_means_cannot_be_derived_without_the_key():
+    """Over many keys the published value is the mean only up to the noise."""
+    plain = np.full((50, 50), 120, np.uint8)
+    params = RedactParams(noise_sigma=0.08, levels=32)
+    published = np.array([
+        fill_plane(
+            plain, noise(i.to_bytes(16, "big"))[0], whole(50, 50), LUMA8, params, chroma=False
+        )[5, 5]
+        for i in range(400)
+    ]).astype(float)  # fmt: skip
+    assert abs(published.mean() - 120) < 5
+    assert 16 < published.std() < 25  # 0.08 * 256 = 20.5
+
+
+def test_without_the_noise_a_mosaic_would_be_the_mean_and_with_it_two_faces_are_confused():
+    """The channel: 30 published values of two different faces under unknown noise."""
+    params = RedactParams()
+    rng = np.random.default_rng(1)
+    a = np.kron(rng.normal(120, 20, (6, 5)), np.ones((10, 10))).clip(16, 235).astype(np.uint8)
+    b = np.kron(rng.normal(120, 20, (6, 5)), np.ones((10, 10))).clip(16, 235).astype(np.uint8)
+    guessed = 0
+    for i in range(200):
+        shown = fill_plane(
+            a, noise(i.to_bytes(16, "big"))[0], whole(50, 60), LUMA8, params, chroma=False
+        ).astype(float)
+        # one value alone does not tell which of the two it was
+        guessed += abs(shown[5, 5] - a[5, 5]) < abs(shown[5, 5] - b[5, 5])
+    assert guessed / 200 < 0.95
+
+
+def test_noise_is_keyed_and_repeatable():
+    assert np.array_equal(noise(), noise())
+    for other in (noise(b"j" * 32), noise(track=4), noise(frame=0)):
+        assert not np.array_equal(noise(), other)
+    assert not np.array_equal(noise(frame=0), noise(frame=1))
+    assert noise_seed(KEY, "a", 11, None) != noise_seed(KEY, "a1", 1, None)
+
+
+def test_short_keys_are_refused():
+    with pytest.raises(SetupError, match="at least 16"):
+        noise_seed(b"short", "rec", 0, None)
+
+
+def test_steady_noise_keeps_its_cells_when_the_box_changes_its_proportions():
+    params = RedactParams()
+    plain = CodeRange(0, 255, 256)
+    five = fill_plane(np.full((50, 50), 128, np.uint8), noise()[0], whole(50, 50), plain, params,
+                      chroma=False)  # fmt: skip
+    six = fill_plane(np.full((60, 50), 128, np.uint8), noise()[0], whole(50, 60), plain, params,
+                     chroma=False)  # fmt: skip
+    assert np.array_equal(five, six[:50])
+
+
+def test_a_head_cut_by_the_border_shows_no_finer_cells():
+    params = RedactParams()
+    extent = Extent((-60.0, 0.0, 40.0, 120.0), (0, 0, 40, 120))
+    out = fill_plane(face(40, 120), noise()[0], extent, LUMA8, params, chroma=False)
+    changes = np.count_nonzero(np.any(np.diff(out.astype(int), axis=1) != 0, axis=0))
+    assert changes <= 1  # 40 of 100 px: 2 of 5 cells
+    uncut = fill_plane(np.full((120, 100), 128, np.uint8), noise()[0], whole(100, 120), LUMA8,
+                       params, chroma=False)  # fmt: skip
+    cut = fill_plane(np.full((120, 40), 128, np.uint8), noise()[0], extent, LUMA8, params,
+                     chroma=False)  # fmt: skip
+    assert np.array_equal(uncut[:, 60:], cut)
+
+
+def test_ten_bit_and_chroma_and_packed():
+    seen = np.random.default_rng(0).integers(0, 1024, (40, 30)).astype(np.uint16)
+    out = fill_plane(seen, noise()[1], whole(60, 80), FULL10, RedactParams(), chroma=True)
+    assert out.dtype == np.uint16
+    assert out.shape == seen.shape
+    assert out.max() <= 1023
+    packed = np.random.default_rng(0).integers(0, 256, (40, 30, 3)).astype(np.uint8)
+    full = CodeRange(0, 255, 256)
+    out3 = fill_plane(packed, noise(), whole(30, 40), full, RedactParams(), chroma=False)
+    assert out3.shape == packed.shape
+    one = fill_plane(packed[..., 2].copy(), noise()[2], whole(30, 40), full, RedactParams(),
+                     chroma=False)  # fmt: skip
+    assert np.array_equal(out3[..., 2], one)
+
+
+def test_solid_does_not_depend_on_the_pixels():
+    params = RedactParams(method="solid")
+    a = fill_plane(face(50, 60, 1), noise()[0], whole(50, 60), LUMA8, params, chroma=False)
+    b = fill_plane(face(50, 60, 2), noise()[0], whole(50, 60), LUMA8, params, chroma=False)
+    assert np.array_equal(a, b)
+    assert len(np.unique(a)) == 1
+    chroma = fill_plane(face(50, 60), noise()[1], whole(50, 60), LUMA8, params, chroma=True)
+    assert np.unique(chroma).tolist() == [128]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"method": "blur"}, {"cells_across": 20}, {"noise_sigma": 0.0}, {"levels": 256}],
+)
+def test_invertible_settings_are_refused(wrong):
+    with pytest.raises(SetupError, match="redact"):
+        RedactParams(**wrong)
