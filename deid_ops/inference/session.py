@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,41 @@ from deid_ops.errors import InvariantError, SetupError
 from deid_ops.inference.contracts import TensorSpec
 
 Array = npt.NDArray[Any]
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
 DEFAULT_BUCKETS = (1, 4, 8, 16, 32)
 _SEVERITY_ERROR = 3  # exporters leave unused initializers behind; ORT warns about each of them
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """How the sessions of a worker run; the fields are the arguments of `OrtModel`."""
+
+    providers: tuple[str, ...] = ("cpu",)
+    threads: int = 0
+    gpu_mem_limit_bytes: int = 0
+
+    def open(self, model: str | bytes, buckets: tuple[int, ...], name: str) -> OrtModel:
+        """Open a model. On the CPU any batch length is as good as another: no buckets."""
+        return OrtModel(
+            model,
+            self.providers,
+            buckets if self.on_accelerator else (),
+            self.threads,
+            gpu_mem_limit_bytes=self.gpu_mem_limit_bytes,
+            name=name,
+        )
+
+    @property
+    def on_accelerator(self) -> bool:
+        """Whether anything but the CPU is asked for."""
+        return any(p != "cpu" for p in self.providers)
+
+
+CPU = Runtime()
 
 
 class OrtModel:
@@ -27,15 +60,16 @@ class OrtModel:
 
     Args:
         model: path of a file, or the serialised graph.
-        providers: in order of preference, of `cpu` and `cuda`. When `cuda` is asked for it must
-            be what runs: a silent fall back to the CPU is an error here.
+        providers: in order of preference, of `cpu`, `cuda` and `tensorrt`. Accelerators that are
+            asked for must start: a silent fall back to the CPU is an error here.
         buckets: allowed batch lengths; empty to run every batch as it comes.
         threads: CPU threads for one operator; 0 leaves the choice to ONNX Runtime.
         gpu_mem_limit_bytes: upper bound of this session's CUDA arena; 0 for none.
         name: what messages call a graph given as bytes.
 
     Raises:
-        SetupError: the file is missing or not a model, or CUDA was asked for and is not there.
+        SetupError: the file is missing or not a model, or an accelerator that was asked for does
+            not start.
 
     Example:
         >>> model = OrtModel("encoder.onnx", providers=("cpu",))  # doctest: +SKIP
@@ -160,8 +194,8 @@ def _open(
     options.inter_op_num_threads = 1
     # waiting threads sleep: several workers share the cores of one machine
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if "cuda" in providers:
-        _prepare_cuda(source)
+    for accelerator in (p for p in providers if p != "cpu"):
+        _prepare_accelerator(accelerator, source)
     chosen = [(PROVIDERS[p], _cuda_options(gpu_limit) if p == "cuda" else {}) for p in providers]
     try:
         return ort.InferenceSession(model, options, providers=chosen)
@@ -169,14 +203,14 @@ def _open(
         raise SetupError(f"{source}: cannot be opened as an ONNX model: {error}") from error
 
 
-def _prepare_cuda(source: str) -> None:
-    if PROVIDERS["cuda"] not in ort.get_available_providers():
+def _prepare_accelerator(name: str, source: str) -> None:
+    if PROVIDERS[name] not in ort.get_available_providers():
         raise SetupError(
-            f"{source}: provider 'cuda' was asked for, but this ONNX Runtime has only "
+            f"{source}: provider {name!r} was asked for, but this ONNX Runtime has only "
             f"{ort.get_available_providers()}. Install onnxruntime-gpu (`pip install "
             "'deid-lake[cuda]'`), or set the provider to 'cpu'."
         )
-    ort.set_default_logger_severity(4)  # a failing CUDA start is reported below, once
+    ort.set_default_logger_severity(4)  # a failing start is reported by `_provider_in_use`, once
     ort.preload_dlls()
 
 
@@ -193,12 +227,13 @@ def _cuda_options(gpu_mem_limit_bytes: int) -> dict[str, str]:
 
 def _provider_in_use(session: Any, asked: tuple[str, ...], source: str) -> str:
     active = session.get_providers()
-    if "cuda" in asked and PROVIDERS["cuda"] not in active:
-        raise SetupError(
-            f"{source}: provider 'cuda' was asked for, but CUDA did not start (no GPU, or the "
-            "CUDA and cuDNN libraries are missing). Install `deid-lake[cuda]` on a machine with "
-            "an NVIDIA driver, or set the provider to 'cpu'."
-        )
+    for name in (p for p in asked if p != "cpu"):
+        if PROVIDERS[name] not in active:
+            raise SetupError(
+                f"{source}: provider {name!r} was asked for, but it did not start (no GPU, or its "
+                "libraries are missing). Install `deid-lake[cuda]` on a machine with an NVIDIA "
+                "driver, or set the provider to 'cpu'."
+            )
     return next(name for name, ort_name in PROVIDERS.items() if ort_name == active[0])
 
 
