@@ -47,7 +47,7 @@ class AnchorChoice:
     relaxed: bool
 
 
-def choose_anchor(  # noqa: PLR0917 - the first five name the person, `taken` the others
+def choose_anchor(
     bank: AnchorBank,
     person_unit: npt.NDArray[Any] | None,
     key: bytes,

@@ -162,7 +162,7 @@ def _draw_redaction(
 def _blend(
     plane: Plane, values: F32, region: MaskRegion, layout: PlaneLayout, plane_index: int
 ) -> None:
-    """`(1 - weight) * plane + weight * values`, rounded, in place; exact for weights 0 and 1."""
+    """`plane + weight * (values - plane)`, rounded, in place; exact for weights 0 and 1."""
     sub_xy = layout.plane_sub_xy(plane_index)
     weight = max_over_footprints(region.weight, sub_xy)
     target = plane[_samples(region, sub_xy)]
@@ -170,8 +170,12 @@ def _blend(
     if plane.ndim == 3:
         weight = weight[..., None]
     old = target.astype(np.float32)
-    new = np.rint(old * (1 - weight) + np.clip(values, codes.low, codes.high) * weight)
-    target[...] = new.astype(plane.dtype)
+    step = np.clip(values, codes.low, codes.high)
+    step -= old
+    step *= weight
+    step += old
+    np.rint(step, out=step)
+    target[...] = step  # within the codes of the plane, so the cast is exact
 
 
 def _samples(region: MaskRegion, sub_xy: tuple[int, int]) -> tuple[slice, slice]:

@@ -165,8 +165,9 @@ def head_region(
     if box is None:
         return None
     x, y = np.arange(box[0], box[2]), np.arange(box[1], box[3])
-    radius = _superellipse_radius(x - cx, y - cy, (a, b), params.exponent)
-    return MaskRegion(box[0], box[1], _ramp((1.0 + params.edge - radius) / params.edge))
+    value = _superellipse(x - cx, y - cy, (a, b), params.exponent)
+    none = (1.0 + params.edge) ** params.exponent
+    return MaskRegion(box[0], box[1], _ramp(value, 1.0, none))
 
 
 @lru_cache(maxsize=16)
@@ -175,8 +176,8 @@ def crop_mask(size_px: int, params: CropMaskParams) -> F32:
     centre = [c * size_px - 0.5 for c in params.centre_xy]
     half = (params.half_xy[0] * size_px, params.half_xy[1] * size_px)
     grid = np.arange(size_px)
-    radius = _superellipse_radius(grid - centre[0], grid - centre[1], half, params.exponent)
-    weight = _ramp((1.0 - radius) / params.edge)
+    value = _superellipse(grid - centre[0], grid - centre[1], half, params.exponent)
+    weight = _ramp(value, (1.0 - params.edge) ** params.exponent, 1.0)
     weight.flags.writeable = False
     return weight
 
@@ -266,19 +267,23 @@ def _aligned(
     return ends[0][0], ends[1][0], ends[0][1], ends[1][1]
 
 
-def _superellipse_radius(
+def _superellipse(
     x: npt.NDArray[Any], y: npt.NDArray[Any], half_xy: tuple[float, float], exponent: float
 ) -> F32:
-    """`(|x/a|^n + |y/b|^n)^(1/n)` on the grid of `y` rows and `x` columns."""
-    column = np.abs(x / max(half_xy[0], 1e-6)).astype(np.float32) ** np.float32(exponent)
-    row = np.abs(y / max(half_xy[1], 1e-6)).astype(np.float32) ** np.float32(exponent)
-    total: F32 = (row[:, None] + column[None, :]) ** np.float32(1.0 / exponent)
-    return total
+    """`|x/a|^n + |y/b|^n` on the grid of `y` rows and `x` columns."""
+    column = np.abs(x / max(half_xy[0], 1e-6)) ** exponent
+    row = np.abs(y / max(half_xy[1], 1e-6)) ** exponent
+    return row.astype(np.float32)[:, None] + column.astype(np.float32)[None, :]
 
 
-def _ramp(share: F32) -> F32:
-    """Smooth step: 0 below 0, 1 above 1, without a kink at either end."""
-    s = np.clip(share, 0.0, 1.0)
-    weight = (s * s * (3.0 - 2.0 * s)).astype(np.float32)
+def _ramp(value: F32, full: float, none: float) -> F32:
+    """1 up to `full`, 0 from `none` on, between them a smooth step; overwrites `value`."""
+    value -= np.float32(none)
+    value *= np.float32(1.0 / (full - none))
+    np.clip(value, 0.0, 1.0, out=value)
+    weight = value * value
+    value *= np.float32(-2.0)
+    value += np.float32(3.0)
+    weight *= value
     weight[weight < NEGLIGIBLE] = 0.0
     return weight
