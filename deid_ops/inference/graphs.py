@@ -8,7 +8,7 @@ from onnx import serialization
 from deid_ops.errors import SetupError
 
 # protobuf is a dependency of onnx, not of this project
-_DECODE_ERROR = serialization.google.protobuf.message.DecodeError
+_DECODE_ERROR = serialization.google.protobuf.message.DecodeError  # type: ignore[attr-defined]
 
 
 def read_graph(path: str) -> onnx.ModelProto:
