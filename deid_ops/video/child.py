@@ -173,6 +173,11 @@ class ChildFrames:
             if self._child is None:
                 self.close()
 
+    @property
+    def pid(self) -> int | None:
+        """Process id of the decoder, None once it has ended."""
+        return None if self._child is None else self._child.pid
+
     def __enter__(self) -> Self:
         return self
 
@@ -255,6 +260,11 @@ class _Child:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
 
     def next_event(self) -> list[Any]:
         """Wait for the next event; errors and the death of the process are raised."""

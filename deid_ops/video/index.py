@@ -24,6 +24,10 @@ from deid_ops.video.frame import ColorTags
 _COPY_AGAIN = "copy the file again from its source"
 _ATTACHED_PIC = 1 << 10
 _MAX_PROBE_PACKETS = 400
+_LOST_SIDE_DATA = (
+    "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS", "DOVI_METADATA",
+    "DOVI_RPU_BUFFER", "A53_CC", "STEREO3D", "SPHERICAL",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,8 @@ def read_index(path: str) -> VideoIndex:
         InputError: the file cannot be treated. Reasons: `empty_file`, `unreadable`, `truncated`,
             `no_video_stream`, `no_frames`, `missing_timestamps`, `unsupported_container`,
             `unsupported_codec`, `unsupported_pix_fmt`, `unsupported_alpha`,
-            `unsupported_interlaced`, `unsupported_multiple_video`.
+            `unsupported_interlaced`, `unsupported_side_data` (HDR metadata, closed captions),
+            `unsupported_multiple_video`.
         FileNotFoundError: there is no such file.
 
     Example:
@@ -240,9 +245,7 @@ def _probe_frame(container: Any, stream: Any, path: str) -> _Probe:
             break
         with contextlib.suppress(av.FFmpegError):  # broken packets: counted by the decode step
             for frame in packet.decode():
-                if frame.interlaced_frame:
-                    detail = "the first frame is interlaced"
-                    raise InputError("unsupported_interlaced", path, detail, "deinterlace it")
+                _refuse_frame(frame, path)
                 data = frame.side_data.get("DISPLAYMATRIX")
                 values = None if data is None else np.frombuffer(bytes(data), "<i4", 9)
                 matrix = None if values is None else tuple(int(v) for v in values)
@@ -251,72 +254,73 @@ def _probe_frame(container: Any, stream: Any, path: str) -> _Probe:
     raise InputError("no_frames", path, detail, _COPY_AGAIN)
 
 
+def _refuse_frame(frame: Any, path: str) -> None:
+    """Refuse what the encoders cannot write back: fields, and metadata inside the video stream."""
+    if frame.interlaced_frame:
+        detail = "the first frame is interlaced"
+        raise InputError("unsupported_interlaced", path, detail, "deinterlace the video")
+    held = [name for name in _LOST_SIDE_DATA if frame.side_data.get(name) is not None]
+    if held:
+        detail = f"frames carry {', '.join(held).lower()}, which would be lost"
+        raise InputError("unsupported_side_data", path, detail, "strip it from the stream")
+
+
 def _read_packets(container: Any, stream: Any, path: str) -> _Packets:
-    """Collect timestamps and keyframe flags of all packets, in decode order."""
-    pts: list[int] = []
-    is_key: list[bool] = []
-    durations: list[int] = []
-    n_all = n_hidden = n_corrupt = n_untimed = 0
+    """Collect timestamps and flags of all packets, in decode order."""
+    rows: list[tuple[int, int, bool, bool]] = []
+    n_all = n_corrupt = n_untimed = 0
     try:
         for packet in container.demux(stream):
             if packet.size == 0:
                 continue
             n_all += 1
             n_corrupt += packet.is_corrupt
-            if packet.is_discard:
-                n_hidden += 1
-            elif packet.pts is None:
+            if packet.pts is not None:
+                shown = not packet.is_discard
+                rows.append((packet.pts, packet.duration or 0, packet.is_keyframe, shown))
+            elif not packet.is_discard:
                 n_untimed += 1
-            else:
-                pts.append(packet.pts)
-                is_key.append(packet.is_keyframe)
-                durations.append(packet.duration or 0)
     except av.FFmpegError as error:
         detail = f"demuxing stopped after {n_all} packets ({error})"
         raise InputError("truncated", path, detail, _COPY_AGAIN) from error
-    if n_untimed or len(set(pts)) != len(pts):
-        detail = f"{n_untimed} of {n_all} packets have no timestamp of their own"
+    n_twice = len(rows) - len({row[0] for row in rows})
+    if n_untimed or n_twice:
+        detail = f"{n_untimed + n_twice} of {n_all} packets have no timestamp of their own"
         remedy = "remux with generated timestamps"
         raise InputError("missing_timestamps", path, detail, remedy)
-    return _order(pts, is_key, durations, (n_all, n_hidden, n_corrupt), path)
+    if not any(is_key for _, _, is_key, _ in rows):
+        raise InputError("no_frames", path, f"{n_all} packets, no keyframe", _COPY_AGAIN)
+    packets = _order(rows, n_all, n_corrupt)
+    if packets is None:
+        raise InputError("no_frames", path, f"{n_all} packets, none is shown", _COPY_AGAIN)
+    return packets
 
 
-def _order(
-    pts: list[int],
-    is_key: list[bool],
-    durations: list[int],
-    counts: tuple[int, int, int],
-    path: str,
-) -> _Packets:
-    """Sort by presentation and find the closed GOPs; drop what precedes the first keyframe."""
-    n_all, n_hidden, n_corrupt = counts
-    if not any(is_key):
-        detail = f"{n_all} packets, no keyframe"
-        raise InputError("no_frames", path, detail, _COPY_AGAIN)
-    decode_pts = np.array(pts, np.int64)
-    keys = np.array(is_key)
-    first_key = int(np.argmax(keys))
-    # Leading pictures of an open GOP at the very start refer to frames that are not in the file.
-    shown = (np.arange(len(pts)) >= first_key) & (decode_pts >= decode_pts[first_key])
-    n_hidden += int((~shown).sum())
-    decode_pts, keys = decode_pts[shown], keys[shown]
-    duration_of = dict(zip(pts, durations, strict=True))
-    before = np.concatenate([[np.iinfo(np.int64).min], np.maximum.accumulate(decode_pts)[:-1]])
-    after = np.minimum.accumulate(decode_pts[::-1])[::-1]
-    clean = keys & (before < decode_pts) & (after == decode_pts)
-    ordered = np.sort(decode_pts)
-    last_duration = duration_of[int(ordered[-1])]
+def _order(rows: list[tuple[int, int, bool, bool]], n_all: int, n_corrupt: int) -> _Packets | None:
+    """Sort by presentation, find the closed GOPs, hide what no player shows.
+
+    Hidden are packets before an edit list's start, and at the very start of the stream those
+    before the first keyframe and the leading pictures of an open GOP, whose references are not in
+    the file. The first frame shown counts as a keyframe: a clip can only begin with one.
+    """
+    pts, duration = (np.array([row[k] for row in rows], np.int64) for k in (0, 1))
+    is_key, shown = (np.array([row[k] for row in rows], np.bool_) for k in (2, 3))
+    first_key = int(np.argmax(is_key))
+    shown &= (np.arange(len(pts)) >= first_key) & (pts >= pts[first_key])
+    if not shown.any():
+        return None
+    n_hidden = n_all - int(shown.sum())
+    pts, duration, is_key = pts[shown], duration[shown], is_key[shown]
+    is_key |= pts == pts.min()
+    before = np.concatenate([[np.iinfo(np.int64).min], np.maximum.accumulate(pts)[:-1]])
+    after = np.minimum.accumulate(pts[::-1])[::-1]
+    clean = is_key & (before < pts) & (after == pts)
+    ordered = np.sort(pts)
+    last_duration = int(duration[np.argmax(pts)])
     if last_duration <= 0:
         last_duration = int(np.median(np.diff(ordered))) if len(ordered) > 1 else 1
-    return _Packets(
-        ordered,
-        np.sort(decode_pts[keys]),
-        decode_pts[clean],
-        last_duration,
-        n_all,
-        n_hidden,
-        n_corrupt,
-    )
+    keyframes = np.sort(pts[is_key])
+    return _Packets(ordered, keyframes, pts[clean], last_duration, n_all, n_hidden, n_corrupt)
 
 
 def _refuse_truncated(container: Any, stream: Any, packets: _Packets, path: str) -> None:
