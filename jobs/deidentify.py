@@ -82,6 +82,7 @@ class Request:
         inline: run every stage in this process, without Ray.
         retry_quarantined: try quarantined units of this fingerprint again.
         price_per_hour: price of an hour of compute, for cost per camera-hour.
+        found_only: take only units whose find pass is in the lake (`deid render`).
         observer: told about progress.
     """
 
@@ -96,6 +97,7 @@ class Request:
     inline: bool = False
     retry_quarantined: bool = False
     price_per_hour: float | None = None
+    found_only: bool = False
     observer: Observer = silent
 
 

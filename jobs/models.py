@@ -15,6 +15,8 @@ import numpy as np
 import yaml
 
 from deid_ops.anchors.bank import AnchorBank, density_bank, load_bank
+from deid_ops.compose.blend import ComposeParams
+from deid_ops.compose.mask import CropMaskParams, HeadMaskParams
 from deid_ops.detect.base import Detector
 from deid_ops.detect.build import build_detector
 from deid_ops.detect.faces import DetectParams
@@ -23,6 +25,14 @@ from deid_ops.identity.encoders import Encoder
 from deid_ops.judge.audit import AuditParams
 from deid_ops.judge.calibration import Calibration
 from deid_ops.judge.ladder import LadderParams
+from deid_ops.redact.fill import RedactParams
+from deid_ops.swap.crop import (
+    BLEND_RAMP_PX,
+    CROP_SIZE_PX,
+    MASK_CENTRE_XY_PX,
+    MASK_HALF_AXES_PX,
+    MASK_POWER,
+)
 from deid_ops.types import U8, Bool
 from deid_ops.video.child import DecodeLimits
 from deid_ops.video.policy import MediaPolicy
@@ -74,7 +84,9 @@ def detect_params(config: JobConfig) -> DetectParams:
 
 def first_detector(config: JobConfig) -> Detector:
     """Return the detector of the find pass."""
-    return _detector(config, config.detect.detector, (config.detect.weights,))
+    return _detector(
+        config, config.detect.detector, (config.detect.weights,), detect_params(config)
+    )
 
 
 def second_detector(config: JobConfig) -> Detector:
@@ -84,7 +96,12 @@ def second_detector(config: JobConfig) -> Detector:
             f"audit.second_detector is {config.audit.second_detector!r} like detect.detector; "
             "a detector cannot see what it misses itself, choose another one"
         )
-    return _detector(config, config.audit.second_detector, config.audit.second_weights)
+    return _detector(
+        config,
+        config.audit.second_detector,
+        config.audit.second_weights,
+        audit_detect_params(config),
+    )
 
 
 def conditioning_encoder(config: JobConfig) -> Encoder | None:
@@ -102,6 +119,11 @@ def judge_encoders(config: JobConfig) -> dict[str, Encoder]:
     if not config.audit.judges:
         raise SetupError("audit.judges is empty; nothing unjudged may be published")
     return {judge_name(name): _encoder(config, name, None) for name in config.audit.judges}
+
+
+def judge_shas(config: JobConfig) -> dict[str, str]:
+    """Return the sha256 of every judge's weights."""
+    return {judge_name(name): sha256_of(_path_part(name)) for name in config.audit.judges}
 
 
 def judge_name(name: str) -> str:
@@ -164,6 +186,30 @@ def ladder_params(config: JobConfig) -> LadderParams:
     )
 
 
+def compose_params(config: JobConfig) -> ComposeParams:
+    """Return masks and redaction; the swap mask is the part of the crop that was generated."""
+    side = float(CROP_SIZE_PX)
+    centre_x, centre_y = ((c + 0.5) / side for c in MASK_CENTRE_XY_PX)
+    half_x, half_y = (h / side for h in MASK_HALF_AXES_PX)
+    edge = BLEND_RAMP_PX / min(MASK_HALF_AXES_PX)
+    return ComposeParams(
+        head=HeadMaskParams(margin=config.redact.margin),
+        crop=CropMaskParams((centre_x, centre_y), (half_x, half_y), MASK_POWER, edge),
+        redact=RedactParams(method=config.redact.method),
+    )
+
+
+def audit_detect_params(config: JobConfig) -> DetectParams:
+    """Return the second detector's settings."""
+    section = config.audit
+    return DetectParams(
+        score_min=section.score_min,
+        min_face_px=section.min_face_px,
+        batch=config.detect.batch_frames,
+        tile_px=config.detect.tile_px,
+    )
+
+
 def audit_params(config: JobConfig) -> AuditParams:
     """Return when a detection in the output counts as a missed face."""
     return AuditParams(min_side_px=config.audit.min_face_px, mask_margin=config.redact.margin)
@@ -197,14 +243,16 @@ def weights_in_use(config: JobConfig) -> Mapping[str, str]:
     return {name: sha256_of(_path_part(name)) for name in sorted(set(names))}
 
 
-def _detector(config: JobConfig, kind: str, names: tuple[str, ...]) -> Detector:
+def _detector(
+    config: JobConfig, kind: str, names: tuple[str, ...], params: DetectParams
+) -> Detector:
     runtime = config.inference
     return build_detector(
         kind,
         [str(resolve(name)) for name in names],
         runtime.providers,
         runtime.threads,
-        detect_params(config),
+        params,
         gpu_mem_limit_bytes=runtime.gpu_mem_limit_mb * 2**20,
     )
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deid_ops.errors import InputError, SetupError
 from deid_ops.types import Span
-from deid_ops.video.index import VideoIndex, read_index
-from deid_ops.video.segments import plan_spans
+from deid_ops.video.stills import read_still
 from jobs.config import JobConfig
 from jobs.fingerprint import unit_id
+from jobs.media import STILL, Media, open_media
+from jobs.models import decode_limits
 from jobs.rows import Row
 from jobs.sources import SourceCache
 from schemas.columns import SchemaError
@@ -68,12 +70,18 @@ def plan_recording(recording: Row, config: JobConfig, sources: SourceCache) -> l
     try:
         version = sources.version(recording["uri"], recording["sha256"])
         path = sources.local(recording["uri"], recording["sha256"])
-        index = read_index(str(path))
-        spans = plan_spans(index, config.video.max_segment_s)
+        media = open_media(str(path), decode_limits(config))
+        spans = media.spans(config.video.max_segment_s)
     except InputError as error:
         return [_refused(recording, error, config)]
+    starts = [0, *accumulate(span.n_frames for span in spans)]
     return [
-        _planned(recording, version, index, span, number, len(spans), config)
+        _planned(recording, version, media, span, config)
+        | {
+            "segment_index": number,
+            "start_frame": starts[number],
+            "whole_file": len(spans) == 1,
+        }
         for number, span in enumerate(spans)
     ]
 
@@ -103,36 +111,48 @@ def scope_id(recording: Row, unit: str, config: JobConfig) -> str:
 def _planned(
     recording: Row,
     version: str,
-    index: VideoIndex,
+    media: Media,
     span: Span,
-    number: int,
-    n_spans: int,
     config: JobConfig,
 ) -> Row:
-    facts = index.facts
     unit = unit_id(
         recording["recording_id"], version, span.stream_index, span.pts_start, span.pts_end
     )
-    last = int(index.pts[-1]) + facts.last_duration if span.pts_end is None else span.pts_end
     return _base(recording, version) | {
         "unit_id": unit,
-        "container": facts.container,
-        "codec": facts.codec,
+        **_stream_facts(media, span),
         "stream_index": span.stream_index,
         "pts_start": span.pts_start,
         "pts_end": span.pts_end,
         "n_frames": span.n_frames,
         "time_base_num": span.time_base.numerator,
         "time_base_den": span.time_base.denominator,
-        "duration_s": float((last - span.pts_start) * span.time_base),
-        "rotation_deg": facts.rotation_deg,
-        "width_px": facts.width,
-        "height_px": facts.height,
-        "segment_index": number,
-        "whole_file": n_spans == 1,
         "scope_id": scope_id(recording, unit, config),
         "status": "ok",
         "reason": "",
+    }
+
+
+def _stream_facts(media: Media, span: Span) -> Row:
+    if media.index is None:
+        width, height = read_still(media.path).frame.size_wh_px
+        return {
+            "container": STILL,
+            "codec": STILL,
+            "duration_s": 0.0,
+            "rotation_deg": 0,
+            "width_px": width,
+            "height_px": height,
+        }
+    facts = media.index.facts
+    end = int(media.index.pts[-1]) + facts.last_duration if span.pts_end is None else span.pts_end
+    return {
+        "container": facts.container,
+        "codec": facts.codec,
+        "duration_s": float((end - span.pts_start) * span.time_base),
+        "rotation_deg": facts.rotation_deg,
+        "width_px": facts.width,
+        "height_px": facts.height,
     }
 
 

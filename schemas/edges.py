@@ -64,6 +64,7 @@ SEGMENT = (
     Column("width_px", INT32, "Coded width.", unit="px"),
     Column("height_px", INT32, "Coded height.", unit="px"),
     Column("segment_index", INT32, "Position of the segment in its recording."),
+    Column("start_frame", INT32, "Frames of the recording before the segment."),
     Column("whole_file", BOOL, "The span covers the whole recording."),
     Column("scope_id", STRING, "Identity scope: one person keeps one face within it."),
     Column("attempt", INT32, "Which attempt at this unit, from 1."),

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -239,7 +240,8 @@ class _Child:
         self._event_fd, event_write = os.pipe()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
         request |= {
-            "sys_path": sys.path,
+            # An editable install imports through a finder that the bare child does not have.
+            "sys_path": [*sys.path, str(Path(__file__).parents[2])],
             "event_fd": event_write,
             "memory_bytes": limits.memory_bytes,
             "cpu_s": limits.cpu_s,

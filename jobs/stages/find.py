@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from deid_ops.pipeline.find import detect_segment
+from deid_ops.detect.faces import find_faces
 from deid_ops.track.params import TrackParams
 from deid_ops.track.tracker import track_faces
+from jobs.media import open_media
 from jobs.models import conditioning_encoder, decode_limits, detect_params, first_detector
 from jobs.rows import (
     Row,
@@ -32,16 +33,11 @@ class Detect:
 
     def __call__(self, row: Row) -> Row:
         """Add the `face_*` columns."""
-        path = self._sources.local(row["source_uri"], row["source_sha256"])
-        faces = detect_segment(
-            str(path),
-            span_from_row(row),
-            row["rotation_deg"],
-            self._detector,
-            self._encoder,
-            self._params,
-            self._limits,
-        )
+        source = self._sources.local(row["source_uri"], row["source_sha256"])
+        with open_media(str(source), self._limits).images(span_from_row(row)) as images:
+            faces = find_faces(
+                images, self._detector, self._encoder, self._params, row["rotation_deg"]
+            )
         return segment_part(row) | faces_to_row(faces)
 
 

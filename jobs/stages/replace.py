@@ -11,13 +11,14 @@ from deid_ops.pipeline.settle import JudgeOfCrops, ReplaceModels, settle_segment
 from deid_ops.pipeline.swap import SwappedFaces, swap_segment
 from deid_ops.swap.crop import CROP_SIZE_PX
 from deid_ops.types import F32, FaceCrops, FaceTracks, Reason, Treatment
-from deid_ops.video.child import open_frames
 from jobs.anchoring import Anchors
+from jobs.config import JobConfig
+from jobs.media import open_media
 from jobs.models import (
-    calibration,
+    FindAgain,
+    calibration_file,
     decode_limits,
     denoiser,
-    find_again,
     generator,
     judge_encoders,
     ladder_params,
@@ -56,10 +57,10 @@ class Swap:
         swapped = SwappedFaces(FaceCrops.empty(CROP_SIZE_PX), np.zeros((0, 0), np.float32))
         rows = np.flatnonzero(planned).astype(np.int32)
         if len(rows) and self._generator is not None and self._judge is not None:
-            path = self._sources.local(row["source_uri"], row["source_sha256"])
-            with open_frames(str(path), span_from_row(row), "bgr", self._limits) as frames:
+            source = self._sources.local(row["source_uri"], row["source_sha256"])
+            with open_media(str(source), self._limits).images(span_from_row(row)) as images:
                 swapped = swap_segment(
-                    ((f.index, f.bgr) for f in frames if f.bgr is not None),
+                    images,
                     tracks,
                     rows,
                     self._anchors.of_tracks(row),
@@ -99,8 +100,8 @@ class Diffuse:
         self._models = ReplaceModels(
             generate,
             diffuse,
-            find_again(config),
-            JudgeOfCrops(name, judge.embed, calibration(config), config.replace.judge_far),
+            FindAgain(config),
+            JudgeOfCrops(name, judge.embed, calibration_file(), config.replace.judge_far),
         )
 
     def __call__(self, row: Row) -> Row:
@@ -138,10 +139,9 @@ class Diffuse:
 
 
 def planned_treatments(
-    tracks: FaceTracks, has_anchor: list[bool], context: StageContext
+    tracks: FaceTracks, has_anchor: list[bool], config: JobConfig
 ) -> tuple[list[str], list[str]]:
     """Return the treatment and reason that each box is planned to get."""
-    config = context.config
     gates = gate_faces(
         tracks, ladder_params(config), has_generator=config.replace.generator is not None
     )

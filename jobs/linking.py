@@ -1,0 +1,86 @@
+"""Link the tracks of a wave to persons, give each an anchor, plan every box's treatment.
+
+Embeddings enter here and do not leave: what comes out is the edge `linked`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+
+from deid_ops.track.link import LinkParams, link_tracks, person_vectors
+from deid_ops.track.params import TrackParams
+from deid_ops.track.summary import SegmentPlace, TrackSummary, summarize_tracks
+from deid_ops.types import FaceTracks
+from jobs.anchoring import Anchors
+from jobs.config import JobConfig
+from jobs.rows import Row, segment_part, tracks_from_row, tracks_to_row
+from jobs.stages.replace import planned_treatments
+
+
+def link_wave(tracked: Sequence[Row], config: JobConfig, secret_key: bytes) -> list[Row]:
+    """Return rows of edge `linked`, one for each row of edge `tracked`."""
+    anchors = Anchors(config, secret_key)
+    ordered = sorted(tracked, key=lambda row: (row["scope_id"], row["recording_id"],
+                                               row["segment_index"]))  # fmt: skip
+    linked: list[Row] = []
+    for scope, rows in groupby(ordered, key=lambda row: str(row["scope_id"])):
+        linked += _link_scope(scope, list(rows), config, anchors)
+    return linked
+
+
+def _link_scope(scope: str, rows: Sequence[Row], config: JobConfig, anchors: Anchors) -> list[Row]:
+    """Link one identity scope; persons get their anchors in order of their id."""
+    tracks = [tracks_from_row(row) for row in rows]
+    summaries: list[TrackSummary] = []
+    for row, boxes in zip(rows, tracks, strict=True):
+        summaries += _summaries(row, boxes)
+    params = LinkParams(
+        track=TrackParams(
+            max_gap_frames=config.track.max_gap_frames, extend_frames=config.track.extend_frames
+        )
+    )
+    persons = link_tracks(summaries, params)
+    vectors = person_vectors(summaries, persons)
+    chosen: dict[str, tuple[list[int], float]] = {}
+    taken: set[int] = set()
+    for person in sorted(set(persons)):
+        chosen[person] = anchors.choose(vectors.get(person), scope, person, taken)
+    out, position = [], 0
+    for row, boxes in zip(rows, tracks, strict=True):
+        mine = persons[position : position + boxes.n_tracks]
+        position += boxes.n_tracks
+        out.append(_linked(row, boxes, mine, chosen, config))
+    return out
+
+
+def _summaries(row: Row, boxes: FaceTracks) -> list[TrackSummary]:
+    place = SegmentPlace(
+        stream_id=f"{row['drive_id']}/{row['camera']}/{row['recording_id']}",
+        segment_index=row["segment_index"],
+        start_frame=row["start_frame"],
+        n_frames=row["n_frames"],
+    )
+    embedding = np.asarray(row["track_embedding"]).reshape(boxes.n_tracks, row["embedding_dim"])
+    return summarize_tracks(boxes, embedding, row["track_has_embedding"], place)
+
+
+def _linked(
+    row: Row,
+    boxes: FaceTracks,
+    persons: Sequence[str],
+    chosen: dict[str, tuple[list[int], float]],
+    config: JobConfig,
+) -> Row:
+    options = [chosen[person] for person in persons]
+    treatments, reasons = planned_treatments(boxes, [ids[0] >= 0 for ids, _ in options], config)
+    return segment_part(row) | tracks_to_row(boxes) | {
+        "track_person_id": list(persons),
+        "track_anchor_id": np.array([ids[0] for ids, _ in options], np.int32),
+        "track_other_anchor_ids": np.array([a for ids, _ in options for a in ids[1:]], np.int32),
+        "track_anchor_distance": np.array([distance for _, distance in options], np.float32),
+        "box_treatment": treatments,
+        "box_reason": reasons,
+    }  # fmt: skip
