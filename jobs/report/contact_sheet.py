@@ -13,7 +13,7 @@ from deid_ops.errors import SetupError
 from deid_ops.types import U8
 from jobs.lake.tables import Lake
 from jobs.report.figures import RunQueries
-from jobs.report.pictures import Picture, frame_pictures
+from jobs.report.pictures import Picture, frames_wanted, load_pictures
 from jobs.sources import SourceCache
 
 _GAP_PX = 6
@@ -38,7 +38,8 @@ def write_contact_sheet(
     """
     queries = RunQueries(Lake(lake_root), run_id)
     with tempfile.TemporaryDirectory(prefix="deid-report-") as folder:
-        pictures = frame_pictures(queries, SourceCache(folder), show_originals, n_clips, 1)
+        wanted = frames_wanted(queries, n_clips, 1)
+        pictures = load_pictures(wanted, SourceCache(folder), show_originals)
     if not pictures:
         raise SetupError(f"run {run_id}: no published clip shows a face, so there is no picture")
     if not cv2.imwrite(str(path), contact_sheet(pictures)):

@@ -16,12 +16,12 @@ import numpy as np
 
 from deid_ops.errors import InputError, RetryableError
 from deid_ops.types import U8, Span
-from deid_ops.video.child import DecodeLimits, open_frames, read_index_guarded
+from deid_ops.video.child import DecodeLimits, open_frames
+from deid_ops.video.index import read_index
 from jobs.report.figures import RunQueries
 from jobs.sources import SourceCache
 
 CROP_PX = 128
-_LIMITS = DecodeLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,9 @@ class Wanted:
     frame_index: int
     box_xyxy_px: tuple[float, float, float, float] | None
     caption: str
+
+
+Request = tuple[dict[str, Any], Wanted]  # a row that names a clip and its source, what to cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,33 +46,40 @@ class Picture:
     problem: str  # why there is no `before` although it was asked for
 
 
-def frame_pictures(
-    queries: RunQueries, sources: SourceCache, show_originals: bool, n_clips: int, n_frames: int
-) -> list[Picture]:
-    """Return frames of the clips with most faces, spread over each clip, one clip a recording."""
-    pictures: list[Picture] = []
+def frames_wanted(queries: RunQueries, n_clips: int, n_frames: int) -> list[Request]:
+    """Choose frames of the clips with most faces, spread over each clip, one clip a recording."""
+    requests: list[Request] = []
     for clip in queries.table(queries.sql("clips")).to_pylist()[:n_clips]:
         frames = sorted(set(clip["frames_with_faces"]))
-        picked = [frames[(2 * i + 1) * len(frames) // (2 * n_frames)] for i in range(n_frames)]
-        wanted = [
-            Wanted(index, None, f"{clip['recording_id']}, frame {index}")
-            for index in sorted(set(picked))
+        picked = {frames[(2 * i + 1) * len(frames) // (2 * n_frames)] for i in range(n_frames)}
+        requests += [
+            (clip, Wanted(index, None, f"{clip['recording_id']}, frame {index}"))
+            for index in sorted(picked)
         ]
-        pictures += _pictures_of(clip, wanted, sources, show_originals)
-    return pictures
+    return requests
 
 
-def face_pictures(
-    queries: RunQueries, sources: SourceCache, show_originals: bool, n_faces: int
-) -> list[Picture]:
-    """Return the largest face of each track at the head of the review queue."""
+def faces_wanted(queries: RunQueries, n_faces: int) -> list[Request]:
+    """Choose the largest face of each track at the head of the review queue."""
     tracks = queries.table(queries.sql("review_faces")).to_pylist()[:n_faces]
-    pictures = []
-    for unit_id in dict.fromkeys(t["unit_id"] for t in tracks):
-        mine = [t for t in tracks if t["unit_id"] == unit_id]
-        wanted = [_largest_face(t) for t in mine]
-        pictures += _pictures_of(mine[0], wanted, sources, show_originals)
-    return pictures
+    return [(track, _largest_face(track)) for track in tracks]
+
+
+def load_pictures(
+    requests: list[Request], sources: SourceCache, show_originals: bool
+) -> list[Picture]:
+    """Return the pictures in the order of the requests; each clip is decoded once.
+
+    Raises:
+        InputError: a published clip is missing or not what its row says.
+    """
+    pictures: dict[int, Picture] = {}
+    for unit_id in dict.fromkeys(row["unit_id"] for row, _ in requests):
+        mine = [i for i, (row, _) in enumerate(requests) if row["unit_id"] == unit_id]
+        wanted = [requests[i][1] for i in mine]
+        loaded = _pictures_of(requests[mine[0]][0], wanted, sources, show_originals)
+        pictures |= zip(mine, loaded, strict=True)
+    return [pictures[i] for i in range(len(requests))]
 
 
 def _largest_face(track: dict[str, Any]) -> Wanted:
@@ -88,12 +98,12 @@ def _pictures_of(
     """Decode a clip, and its source where asked for, up to the last frame wanted."""
     indices = {w.frame_index for w in wanted}
     path = sources.local(clip["clip_uri"], clip["clip_sha256"])
-    index = read_index_guarded(str(path), _LIMITS)
+    index = read_index(str(path))  # our own file, its checksum has been compared
     turns = index.facts.rotation_deg // 90
     whole = Span(
         index.facts.stream_index, int(index.pts[0]), None, len(index), index.facts.time_base
     )
-    after = _frames_at(path, whole, indices)
+    after = _frames_at(path, whole, indices, None)
     before, problem = ({}, "") if not show_originals else _originals(clip, indices, sources)
     pictures = []
     for w in wanted:
@@ -122,14 +132,16 @@ def _originals(
     )
     try:
         path = sources.local(clip["source_uri"], clip["source_sha256"])
-        return _frames_at(path, span, indices), ""
+        return _frames_at(path, span, indices, DecodeLimits()), ""
     except (InputError, RetryableError) as error:
         return {}, f"original not shown: {error}"
 
 
-def _frames_at(path: Path, span: Span, indices: set[int]) -> dict[int, U8]:
+def _frames_at(
+    path: Path, span: Span, indices: set[int], limits: DecodeLimits | None
+) -> dict[int, U8]:
     found: dict[int, U8] = {}
-    with open_frames(str(path), span, "bgr", _LIMITS) as frames:
+    with open_frames(str(path), span, "bgr", limits) as frames:
         for decoded in frames:
             if decoded.index in indices and decoded.bgr is not None:
                 found[decoded.index] = decoded.bgr.copy()

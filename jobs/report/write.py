@@ -19,7 +19,7 @@ from deid_ops.errors import SetupError
 from deid_ops.types import U8
 from jobs.lake.tables import Lake
 from jobs.report.figures import RunQueries
-from jobs.report.pictures import Picture, face_pictures, frame_pictures
+from jobs.report.pictures import Picture, faces_wanted, frames_wanted, load_pictures
 from jobs.sources import SourceCache
 
 MAX_CLIPS, FRAMES_A_CLIP, MAX_FACES = 12, 2, 24
@@ -49,16 +49,23 @@ def write_report(lake_root: str, out_dir: Path, run_id: str, show_originals: boo
     run = queries.table("SELECT * FROM runs ORDER BY committed_at DESC LIMIT 1").to_pylist()[0]
     with tempfile.TemporaryDirectory(prefix="deid-report-") as folder:
         sources = SourceCache(folder)
-        frames = frame_pictures(queries, sources, show_originals, MAX_CLIPS, FRAMES_A_CLIP)
-        faces = face_pictures(queries, sources, show_originals, MAX_FACES)
+        wanted = frames_wanted(queries, MAX_CLIPS, FRAMES_A_CLIP)
+        n_frames = len(wanted)
+        wanted += faces_wanted(queries, MAX_FACES)
+        pictures = load_pictures(wanted, sources, show_originals)
     left = "as recorded on the left, as published on the right" if show_originals else "published"
     sheets = (
-        ("frames", "Frames", f"From the clips with most faces, {left}.", _embedded(frames)),
+        (
+            "frames",
+            "Frames",
+            f"From the clips with most faces, {left}.",
+            _embedded(pictures[:n_frames]),
+        ),
         (
             "faces",
             "Faces",
             f"The tracks at the head of the review queue, {left}.",
-            _embedded(faces),
+            _embedded(pictures[n_frames:]),
         ),
     )
     html = _template().render(
