@@ -8,6 +8,7 @@ remedy]`.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -42,12 +43,14 @@ def main(request: dict[str, Any]) -> None:
         _send(events, "error", error.reason, error.subject, error.detail, error.remedy)
     except FileNotFoundError:
         _send(events, "missing")
-    except MemoryError:
-        detail = f"more than {request['memory_bytes']} bytes were needed"
-        remedy = "raise the memory limit of the decoder"
-        _send(events, "error", "decoder_memory", request["path"], detail, remedy)
     except BrokenPipeError:
         sys.exit(1)  # the parent is gone
+    except (MemoryError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOMEM, errno.EAGAIN):
+            raise
+        detail = f"more than {request['memory_bytes']} bytes were needed ({error})"
+        remedy = "raise the memory limit of the decoder"
+        _send(events, "error", "decoder_memory", request["path"], detail, remedy)
 
 
 def _send(events: Any, *event: Any) -> None:

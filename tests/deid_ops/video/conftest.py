@@ -243,3 +243,9 @@ def shared_media() -> Path:
     if not folder.is_dir():
         pytest.skip("third-party clips are not beside the checkout (../shared/media)")
     return folder
+
+
+@pytest.fixture
+def picture_of() -> Callable[[ClipSpec, int], tuple[Any, ...]]:
+    """The function that draws frame `k` of a generated clip."""
+    return picture
