@@ -44,7 +44,7 @@ ALSO = {
     ("deid_ops", "models"): TORCH,
     ("deid_ops", "train"): TORCH,
     ("deid_ops", "attacks"): TORCH,
-    ("jobs", "lake", "spark.py"): {"pyspark", "delta"},
+    ("jobs", "sql_spark.py"): {"pyspark", "delta"},
 }
 
 # A call of one of these makes an op depend on something that is not among its arguments.
