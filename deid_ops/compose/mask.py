@@ -63,10 +63,9 @@ class HeadMaskParams:
 class CropMaskParams:
     """Shape of the mask of a swapped face, in fractions of the crop's side.
 
-    The defaults are the rows 66..255 and columns 18..238 of a 256 px crop aligned to the ArcFace
-    template, a little more than the rows 77..244 and columns 32..224 known from published swappers,
-    because the soft edge lies inside. For a crop that keeps more context (template zoom below 1)
-    use `zoomed`.
+    The defaults are the mask of this project's crops (`swap.crop.INNER_MASK`: centre (63.5, 66),
+    half axes (46, 54) of 128 px, exponent 2.6), soft over the outer 18 %. A generator with another
+    template needs its own values; `zoomed` gives them for the same template with more context.
 
     Attributes:
         centre_xy: centre of the superellipse.
@@ -75,10 +74,10 @@ class CropMaskParams:
         edge: width of the soft edge *inside*, as a fraction of the half axis.
     """
 
-    centre_xy: tuple[float, float] = (0.5, 0.627)
-    half_xy: tuple[float, float] = (0.43, 0.37)
-    exponent: float = 3.0
-    edge: float = 0.2
+    centre_xy: tuple[float, float] = (64.0 / 128, 66.5 / 128)
+    half_xy: tuple[float, float] = (46.0 / 128, 54.0 / 128)
+    exponent: float = 2.6
+    edge: float = 0.18
 
     def __post_init__(self) -> None:
         """Refuse a mask that reaches over the crop, where there are no pixels to show."""

@@ -19,6 +19,7 @@ from deid_ops.compose.mask import (
 from deid_ops.compose.proof import n_samples_changed_outside, require_untouched_outside
 from deid_ops.errors import InvariantError, SetupError
 from deid_ops.redact.fill import RedactParams
+from deid_ops.swap.crop import CROP_SIZE_PX, INNER_MASK, TEMPLATE_PX, blend_mask
 from deid_ops.video.frame import ColorTags, Frame
 
 FORMATS = {
@@ -219,9 +220,14 @@ def test_crop_mask_is_zero_at_the_border_of_the_crop():
         border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
         assert not border.any()
         assert mask.max() == 1
-    eyes_nose_mouth = np.array([[38.3, 51.7], [73.5, 51.5], [56, 71.7], [41.5, 92.4], [70.7, 92.2]])
-    at = (eyes_nose_mouth * 128 / 112).round().astype(int)
-    assert (crop_mask(128, CropMaskParams())[at[:, 1], at[:, 0]] > 0.99).all()
+
+
+def test_crop_mask_stays_within_what_the_generator_replaces():
+    mask = crop_mask(CROP_SIZE_PX, CropMaskParams())
+    assert not mask[~INNER_MASK].any()
+    assert np.abs(mask - blend_mask()).max() < 0.35  # the ramps differ a little, the rim does not
+    at = TEMPLATE_PX.round().astype(int)
+    assert (mask[at[:, 1], at[:, 0]] > 0.99).all()
 
 
 def test_swap_region_outside_is_none():
