@@ -77,7 +77,7 @@ def test_every_module_of_the_main_job_imports(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["nightly", "--help"]])
 def test_the_command_starts(arguments: list[str], tmp_path: Path) -> None:
-    code = f"import sys\nsys.argv = ['deid', *{arguments!r}]\nfrom jobs.cli import main\nmain()\n"
+    code = f"import sys\nsys.argv = ['deid', *{arguments!r}]\nfrom jobs.cli.app import main\nmain()\n"
     done = run_blocked(code, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
