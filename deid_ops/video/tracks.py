@@ -155,7 +155,10 @@ def copy_stream_tags(stream: Any, copy: Any, policy: MediaPolicy) -> None:
     copy.time_base = stream.time_base
     copy.disposition = stream.disposition
     copy.metadata.clear()
-    copy.metadata.update(copied_tags(stream.metadata, policy))
+    tags = copied_tags(stream.metadata, policy)
+    if stream.type == "attachment":  # its file name and type are no description but its content
+        tags = {key: stream.metadata[key] for key in ("filename", "mimetype")}
+    copy.metadata.update(tags)
     if stream.container.format.name == "mpegts":
         copy.id = stream.id
 

@@ -213,7 +213,8 @@ def test_the_decoder_dies_with_its_parent(make_clip: Any) -> None:
         "from deid_ops.video.segments import plan_spans\n"
         "source = ChildFrames(sys.argv[1], plan_spans(read_index(sys.argv[1]))[0], 'bgr',"
         " DecodeLimits(n_slots=3))\n"
-        "frames = iter(source); next(frames); print(source.pid, flush=True); os.kill(os.getpid(), 9)\n"
+        "frames = iter(source); next(frames); print(source.pid, flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, path, str(ROOT)], capture_output=True, text=True, check=False
