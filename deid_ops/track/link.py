@@ -41,10 +41,13 @@ class LinkParams:
         link_distance: cosine distance of mean embeddings below which clusters are merged. Smaller
             than the tracker's bound for single faces, because means are less noisy and nothing
             but the embedding speaks for the link.
+        quality_min: a cluster whose best face is worse is not linked by its embedding: vectors of
+            tiny or blurred faces, and of hits that are none, resemble each other.
         track: the tracker's settings, for continuation over segment borders.
     """
 
     link_distance: float = 0.5
+    quality_min: float = 0.1
     track: TrackParams = field(default_factory=TrackParams)
 
 
@@ -60,8 +63,8 @@ def link_tracks(summaries: Sequence[TrackSummary], params: LinkParams) -> list[s
     """
     order = sorted(range(len(summaries)), key=lambda i: _canonical(summaries[i]))
     tracks = [summaries[i] for i in order]
-    cluster = _over_borders(tracks, params.track)
-    cluster = _by_embedding(tracks, cluster, params.link_distance)
+    cluster = _over_borders(tracks, params)
+    cluster = _by_embedding(tracks, cluster, params)
     names = _person_ids(tracks, cluster)
     result = [""] * len(summaries)
     for position, i in enumerate(order):
@@ -92,7 +95,7 @@ def _canonical(s: TrackSummary) -> tuple[str, int, tuple[float, ...], int]:
     return s.place.stream_id, s.first_frame, tuple(s.first_box_xyxy_px.tolist()), s.track
 
 
-def _over_borders(tracks: Sequence[TrackSummary], params: TrackParams) -> list[int]:
+def _over_borders(tracks: Sequence[TrackSummary], params: LinkParams) -> list[int]:
     """Return cluster numbers after linking over segment borders."""
     segments: dict[tuple[str, int], list[int]] = defaultdict(list)
     for i, s in enumerate(tracks):
@@ -106,14 +109,14 @@ def _over_borders(tracks: Sequence[TrackSummary], params: TrackParams) -> list[i
             i
             for i in waiting
             if tracks[i].place.stream_id == stream_id
-            and start_frame - tracks[i].last_frame <= params.max_gap_frames + 1
+            and start_frame - tracks[i].last_frame <= params.track.max_gap_frames + 1
         ]
-        coming = [i for i in of_segment if int(tracks[i].frames[0]) <= params.max_gap_frames]
+        coming = [i for i in of_segment if int(tracks[i].frames[0]) <= params.track.max_gap_frames]
         pairs = assign(
-            _candidates([tracks[i] for i in waiting], at_exit=True),
-            _candidates([tracks[i] for i in coming], at_exit=False),
+            _candidates([tracks[i] for i in waiting], params, at_exit=True),
+            _candidates([tracks[i] for i in coming], params, at_exit=False),
             np.array([start_frame - tracks[i].last_frame for i in waiting]),
-            params,
+            params.track,
         )
         for left, came in pairs:
             cluster[coming[came]] = cluster[waiting[left]]
@@ -122,23 +125,27 @@ def _over_borders(tracks: Sequence[TrackSummary], params: TrackParams) -> list[i
     return cluster
 
 
-def _candidates(tracks: Sequence[TrackSummary], *, at_exit: bool) -> Candidates:
+def _candidates(tracks: Sequence[TrackSummary], params: LinkParams, *, at_exit: bool) -> Candidates:
     boxes = [s.exit_box_xyxy_px if at_exit else s.entry_box_xyxy_px for s in tracks]
     return Candidates(
         np.array(boxes, dtype=np.float64).reshape(-1, 4),
         np.array([s.embedding for s in tracks]),
-        np.array([s.weight > 0 for s in tracks], dtype=np.bool_),
+        np.array([_is_known(s, params) for s in tracks], dtype=np.bool_),
     )
 
 
+def _is_known(s: TrackSummary, params: LinkParams) -> bool:
+    return s.weight > 0 and s.quality >= params.quality_min
+
+
 def _by_embedding(
-    tracks: Sequence[TrackSummary], cluster: list[int], link_distance: float
+    tracks: Sequence[TrackSummary], cluster: list[int], params: LinkParams
 ) -> list[int]:
     """Merge clusters with embeddings; return the new cluster numbers."""
     members: dict[int, list[int]] = defaultdict(list)
     for i, c in enumerate(cluster):
         members[c].append(i)
-    roots = [c for c in members if any(tracks[i].weight > 0 for i in members[c])]
+    roots = [c for c in members if any(_is_known(tracks[i], params) for i in members[c])]
     if len(roots) < 2:
         return cluster
     sums = np.stack(
@@ -148,7 +155,7 @@ def _by_embedding(
         ]
     )
     together = _seen_together(tracks, members, roots)
-    merged_into = _agglomerate(sums, together, link_distance)
+    merged_into = _agglomerate(sums, together, params.link_distance)
     target = {c: roots[merged_into[k]] for k, c in enumerate(roots)}
     return [target.get(c, c) for c in cluster]
 

@@ -51,6 +51,7 @@ class TrackSummary:
         exit_box_xyxy_px: where the face would be one frame after the segment's last.
         embedding: `[d]` unit vector; zeros if none.
         weight: trust in the embedding, the sum over its faces; 0 if none.
+        quality: weight of its best face; embeddings of poor faces resemble each other.
     """
 
     place: SegmentPlace
@@ -61,6 +62,7 @@ class TrackSummary:
     exit_box_xyxy_px: F64
     embedding: F64
     weight: float
+    quality: float
 
     @property
     def first_frame(self) -> int:
@@ -113,6 +115,7 @@ def summarize_tracks(
                 extrapolate(frames[tail], boxes[tail], np.array([place.n_frames]))[0],
                 np.where(known, embedding[track], 0.0).astype(np.float64),
                 float(weights[rows].sum()) if known else 0.0,
+                float(weights[rows].max()) if known else 0.0,
             )
         )
     return summaries

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -58,7 +59,7 @@ def summary(
     vector = PEOPLE[person] if person is not None else np.zeros(DIM)
     place = SegmentPlace(stream, segment, segment * 100, 100)
     weight = 0.0 if person is None else 1.0
-    return TrackSummary(place, track, np.array(frames), box, box, box, vector, weight)
+    return TrackSummary(place, track, np.array(frames), box, box, box, vector, weight, weight)
 
 
 def test_same_person_in_two_segments_and_two_cameras():
@@ -94,7 +95,7 @@ def test_cannot_link_also_holds_between_whole_clusters():
     ]
     tracks[2] = TrackSummary(
         tracks[2].place, 0, tracks[2].frames, tracks[2].first_box_xyxy_px,
-        tracks[2].entry_box_xyxy_px, tracks[2].exit_box_xyxy_px, near, 1.0,
+        tracks[2].entry_box_xyxy_px, tracks[2].exit_box_xyxy_px, near, 1.0, 1.0,
     )  # fmt: skip
     ids = link_tracks(tracks, PARAMS)
     assert len(set(ids)) == 2
@@ -117,7 +118,7 @@ def test_motion_links_over_a_segment_without_the_face():
     place = SegmentPlace("r", 2, 110, 100)
     other = TrackSummary(
         place, 0, came.frames, came.first_box_xyxy_px, came.entry_box_xyxy_px,
-        came.exit_box_xyxy_px, came.embedding, 0.0,
+        came.exit_box_xyxy_px, came.embedding, 0.0, 0.0,
     )  # fmt: skip
     assert len(set(link_tracks([left, other], PARAMS))) == 1
 
@@ -141,6 +142,13 @@ def test_ids_do_not_depend_on_the_order_of_the_input(order):
     )
     assert one.keys() == two.keys()
     assert all(np.array_equal(one[p], two[p]) for p in one)
+
+
+def test_poor_faces_are_not_linked_by_their_embedding():
+    good, poor = summary(0, 0, range(10, 20), 1), summary(5, 0, range(40, 50), 1, x=500)
+    blurred = replace(poor, quality=0.01)
+    assert len(set(link_tracks([good, poor], PARAMS))) == 1
+    assert len(set(link_tracks([good, blurred], PARAMS))) == 2
 
 
 def test_ids_do_not_depend_on_other_people():
