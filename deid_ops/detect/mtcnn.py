@@ -89,7 +89,7 @@ class Mtcnn:
         while min(height, width) * scale >= _CELL_PX:
             size = (int(width * scale + 1), int(height * scale + 1))
             maps = self._proposal.run({"images": _normalised([_resized(image_bgr, size)])})
-            candidates = _windows(maps["face"][0, 1], maps["shift"][0], scale, self._scores[0])
+            candidates = _windows(maps["face"][0, 0], maps["shift"][0], scale, self._scores[0])
             found.append(candidates[nms_rows(candidates[:, :4], candidates[:, 4], 0.5)])
             scale *= _PYRAMID
         joined = np.concatenate([np.zeros((0, 9)), *found])
