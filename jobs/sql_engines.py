@@ -62,8 +62,11 @@ def duckdb_engine(lake: Lake, views: Mapping[str, Statement]) -> Iterator[DuckDb
             connection.execute(_s3_secret())
         for table in TABLES:
             uri = _quoted(lake.table_uri(table.name))
+            # Pinned: all queries of this connection see one version, read once.
+            attached = f"delta_{table.name}"
+            connection.execute(f"ATTACH {uri} AS {attached} (TYPE delta, PIN_SNAPSHOT)")
             connection.execute(
-                f"CREATE VIEW {table.name} AS SELECT * FROM delta_scan({uri})"  # noqa: S608  quoted
+                f"CREATE VIEW {table.name} AS SELECT * FROM {attached}"  # noqa: S608  our own names
             )
         engine = DuckDbEngine(connection)
         for view in views.values():

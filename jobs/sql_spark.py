@@ -17,12 +17,13 @@ import pyarrow as pa
 from deid_ops.errors import SetupError
 from jobs.lake.tables import Lake
 from jobs.s3_env import s3_endpoint, s3_region
+from schemas.ddl import spark_ddl
 from schemas.tables import TABLES
 
 if TYPE_CHECKING:
     from jobs.sql import Statement
 
-HADOOP_AWS = "org.apache.hadoop:hadoop-aws:3.4.2"  # the Hadoop that Spark 4.2 is built with
+HADOOP_AWS = "org.apache.hadoop:hadoop-aws:3.5.0"  # the Hadoop that Spark 4.2 is built with
 
 
 class SparkEngine:
@@ -74,12 +75,25 @@ def spark_engine(lake: Lake, views: Mapping[str, Statement]) -> Iterator[SparkEn
 def attach(session: Any, lake: Lake, views: Mapping[str, Statement]) -> SparkEngine:
     """Make the tables and views of a lake known to a session, as temporary views."""
     for table in TABLES:
-        uri = lake.table_uri(table.name).replace("s3://", "s3a://", 1)
-        session.read.format("delta").load(uri).createOrReplaceTempView(table.name)
+        delta = session.read.format("delta").load(_spark_uri(lake, table.name))
+        delta.createOrReplaceTempView(table.name)
     engine = SparkEngine(session)
     for view in views.values():
         engine.run(f"CREATE OR REPLACE TEMPORARY VIEW {view.name} AS {view.sql}")
     return engine
+
+
+def registration(lake: Lake, views: Mapping[str, Statement]) -> list[str]:
+    """Return the statements that make a lake known to a Spark catalog for good.
+
+    They are run once, by someone who may create tables in the current database; afterwards the
+    tables follow the lake by themselves. `infra/spark/register.py` runs them.
+    """
+    tables = [spark_ddl(t, _spark_uri(lake, t.name)) for t in TABLES]
+    return tables + [
+        f"CREATE OR REPLACE VIEW {v.name} COMMENT '{_escaped(v.doc)}' AS {v.sql}"
+        for v in views.values()
+    ]
 
 
 def start_session(root: str) -> Any:
@@ -106,6 +120,14 @@ def start_session(root: str) -> Any:
         raise SetupError(
             f"Spark did not start; it needs a JDK 17 and, the first time, Maven Central: {error}"
         ) from error
+
+
+def _spark_uri(lake: Lake, name: str) -> str:
+    return lake.table_uri(name).replace("s3://", "s3a://", 1)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("'", "\\'")
 
 
 def _settings(root: str) -> dict[str, str]:

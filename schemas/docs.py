@@ -1,11 +1,41 @@
-"""Markdown tables of every declared relation, for the README and the documentation."""
+"""Markdown of every declared relation and SQL file.
+
+`python -m schemas.docs` writes `schemas/README.md`; a test compares it with the declarations.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from schemas.columns import Column, Relation, Table
 from schemas.ddl import spark_type
+from schemas.tables import MANIFEST, TABLES
+
+_HEAD = """# The lake
+
+Made by `python -m schemas.docs`. Types are Spark's; `key` marks what identifies a row, `?` a value
+that may be missing. All times are UTC. No table holds a crop or an embedding.
+"""
+_FOLDERS = (
+    ("views", "Views", "Equal rows in DuckDB, DataFusion and Spark."),
+    ("checks", "Checks", "Each returns the offending rows; none means that all is well."),
+    ("questions", "Questions", "What a privacy officer asks; `deid sql NAME` answers."),
+)
+
+
+def document() -> str:
+    """Return the whole document: the tables, the manifest, the SQL files."""
+    parts = [_HEAD, "## Tables\n", markdown(TABLES), "## Manifest\n", markdown([MANIFEST])]
+    for folder, title, about in _FOLDERS:
+        files = sorted(Path(__file__).with_name(folder).glob("*.sql"))
+        rows = [f"| `{f.stem}` | {_head_comment(f.read_text(encoding='utf-8'))} |" for f in files]
+        parts += [
+            f"## {title}\n",
+            f"{about}\n",
+            "\n".join(["| name | what |", "|---|---|", *rows, ""]),
+        ]
+    return "\n".join(parts)
 
 
 def markdown(relations: Iterable[Relation]) -> str:
@@ -36,3 +66,16 @@ def _row(relation: Relation, column: Column) -> str:
 
 def _ticks(names: Iterable[str]) -> str:
     return ", ".join(f"`{n}`" for n in names)
+
+
+def _head_comment(sql: str) -> str:
+    lines = []
+    for line in sql.splitlines():
+        if not line.startswith("--"):
+            break
+        lines.append(line.removeprefix("--").strip())
+    return " ".join(lines)
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("README.md").write_text(document(), encoding="utf-8")

@@ -2,14 +2,16 @@
 
 import json
 import re
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, Schema
 
+import schemas.columns
 from schemas.columns import SchemaError, Table
 from schemas.ddl import delta_schema_json, delta_type, spark_ddl, spark_type
-from schemas.docs import markdown
+from schemas.docs import document, markdown
 from schemas.tables import MANIFEST, SEGMENTS, TABLE_BY_NAME, TABLES
 
 ALL = [*TABLES, MANIFEST]
@@ -102,3 +104,8 @@ def test_table_names_are_those_of_the_lake():
         "evaluations",
     }
     assert all(isinstance(t, Table) for t in TABLES)
+
+
+def test_the_document_in_the_repository_is_that_of_the_declarations():
+    written = (Path(schemas.columns.__file__).parent / "README.md").read_text(encoding="utf-8")
+    assert written == document(), "run: python -m schemas.docs"

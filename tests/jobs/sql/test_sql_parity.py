@@ -6,7 +6,7 @@ import pytest
 
 from deid_ops.errors import SetupError
 from jobs.sql import checks, named, open_engine, plain_types, questions, views
-from jobs.sql_spark import attach, start_session, why_no_spark
+from jobs.sql_spark import SparkEngine, attach, registration, start_session, why_no_spark
 from schemas.tables import TABLES
 
 STATEMENTS = [*(t.name for t in TABLES), *views(), *checks(), *questions()]
@@ -72,6 +72,22 @@ def test_spark_gives_the_rows_of_duckdb(disk_lake, spark_session):
     spark = attach(spark_session, disk_lake, views())
     for name in STATEMENTS:
         assert_equal(rows_of(spark, name), expected[name], name)
+
+
+@pytest.mark.spark
+@pytest.mark.timeout(600)
+def test_a_registered_lake_is_there_for_other_sessions(disk_lake, spark_session, tmp_path):
+    session = spark_session.newSession()
+    session.sql(f"CREATE DATABASE registered LOCATION '{tmp_path}/warehouse'")
+    session.sql("USE registered")
+    for statement in registration(disk_lake, views()):
+        session.sql(statement)
+    other = spark_session.newSession()
+    other.sql("USE registered")
+    with open_engine(disk_lake.root, "duckdb") as engine:
+        assert_equal(rows_of(SparkEngine(other), "exposure"), rows_of(engine, "exposure"), "")
+    described = other.sql("DESCRIBE segments").collect()
+    assert any("Hash of recording" in (row["comment"] or "") for row in described)
 
 
 @pytest.mark.spark
