@@ -31,6 +31,7 @@ ALLOWED = {
         "duckdb",
         "fsspec",
         "s3fs",
+        "aiohttp",
         "botocore",
         "pydantic",
         "yaml",
