@@ -1,0 +1,252 @@
+"""The project's own replacement as subjects of an evaluation: the very steps of the job.
+
+`ours` is what the job publishes: generator, diffusion, judge, ladder, redaction at its end.
+`ours_unjudged` is every face as generator and denoiser leave it, `ours_undiffused` leaves out the
+denoiser too; `redact` is the treatment at the end of the ladder on every face.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from deid_ops.attacks.defences import Defence, Treated, hard_mask, paste_crop
+from deid_ops.detect.quality import blurs, turns
+from deid_ops.errors import SetupError
+from deid_ops.judge.ladder import gate_faces
+from deid_ops.metrics.faceset import FaceSet
+from deid_ops.pipeline.settle import DiffuseCrops, JudgeOfCrops, ReplaceModels, settle_segment
+from deid_ops.pipeline.swap import GenerateCrops, swap_segment
+from deid_ops.redact.fill import CodeRange, Extent, RedactParams, draw_noise, fill_plane
+from deid_ops.swap.crop import CROP_SIZE_PX, apply_matrices, blend_mask, crop_matrices, warp_crop
+from deid_ops.types import F32, U8, FaceTracks, Reason
+from jobs.anchoring import Anchors
+from jobs.config import JobConfig
+from jobs.models import (
+    FindAgain,
+    calibration_file,
+    conditioning_encoder,
+    denoiser,
+    generator,
+    judge_encoders,
+    ladder_params,
+)
+
+_BATCH = 32
+
+
+def redact_defence(config: JobConfig) -> Defence:
+    """The job's own redaction, over the whole crop."""
+    params = RedactParams(method=config.redact.method)
+    side = float(CROP_SIZE_PX)
+    extent = Extent((0.0, 0.0, side, side), (0, 0, CROP_SIZE_PX, CROP_SIZE_PX))
+
+    def treat(crops: U8, _points: F32, rng: np.random.Generator) -> U8:
+        codes = CodeRange(0, 255, 256)
+        painted = [
+            fill_plane(crop, draw_noise(rng), extent, codes, params, chroma=False) for crop in crops
+        ]
+        return np.stack(painted).astype(np.uint8)
+
+    return Defence("redact", treat, {"method": config.redact.method})
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """A face set after the job's own steps."""
+
+    treated: Treated
+    swapped: np.ndarray  # [n] bool: replaced, not redacted
+    reasons: tuple[Reason, ...]
+
+
+class OwnReplacement:
+    """Generator, denoiser, anchors and judge of a configuration, loaded once.
+
+    Args:
+        config: must name a generator.
+        secret_key: decides the anchors.
+
+    Raises:
+        SetupError: no generator is configured.
+    """
+
+    def __init__(self, config: JobConfig, secret_key: bytes) -> None:
+        generate, encoder = generator(config), conditioning_encoder(config)
+        if generate is None or encoder is None:
+            raise SetupError(
+                "replace.generator, replace.attributes and replace.encoder are needed to evaluate "
+                "the replacement; without them only the baselines can be measured"
+            )
+        self._config, self._encoder = config, encoder
+        self._generate: GenerateCrops = generate
+        self._anchors = Anchors(config, secret_key)
+        self._denoise = denoiser(config)
+        self._judges = judge_encoders(config)
+
+    def subjects(self, faces: FaceSet) -> dict[str, Replacement]:
+        """Return the set after every variant of the treatment."""
+        chosen = self._chosen_anchors(faces)
+        result = {"ours_undiffused": self._unjudged(faces, chosen, None)}
+        if self._denoise is not None:
+            result["ours_unjudged"] = self._unjudged(faces, chosen, self._diffuse)
+        result["ours"] = self._judged(faces, chosen)
+        return result
+
+    def defence(self, name: str = "swap_diffusion", *, diffuse: bool = True) -> Defence:
+        """Return generator and denoiser without judge as a defence for the attacks."""
+
+        def treat(crops: U8, points: F32, rng: np.random.Generator) -> U8:
+            vectors = np.concatenate(
+                [self._encoder.embed(c, p[None]) for c, p in zip(crops, points, strict=True)]
+            )
+            scope = str(rng.integers(2**62))
+            options = [
+                self._anchors.choose(v, f"{scope}/{i}", "person", set())[0]
+                for i, v in enumerate(vectors)
+            ]
+            anchors = self._vectors([ids[0] for ids in options])
+            return self._generated(crops, points, anchors, diffuse=diffuse)
+
+        return Defence(name, treat)
+
+    def _diffuse(self, crops: U8, points: F32, anchors: F32, strength: float) -> U8:
+        out: U8 = self._denoise(crops, points, anchors, strength, secrets.token_bytes)
+        return out
+
+    def _generated(self, crops: U8, points: F32, anchors: F32, *, diffuse: bool) -> U8:
+        out = self._generate(crops, points, anchors)
+        if diffuse and self._denoise is not None:
+            strength = self._config.replace.noise_strengths[0]
+            out = self._diffuse(out, points, anchors, strength)
+        return out
+
+    def _vectors(self, ids: Sequence[int]) -> F32:
+        bank = self._anchors.bank.vectors_unit
+        # a face without an admissible anchor would be redacted by the job; -1 takes the first row
+        return np.stack([bank[max(i, 0)] for i in ids]).astype(np.float32)
+
+    def _chosen_anchors(self, faces: FaceSet) -> list[list[int]]:
+        chosen = []
+        pairs = zip(faces.images_bgr, faces.landmarks_xy_px, strict=True)
+        for i, (image, points) in enumerate(pairs):
+            vector = self._encoder.embed(image, points[None])[0]
+            # every picture is a scope of its own: an anchor shared by a person's pictures would
+            # link them, which `link` attacks measure on purpose
+            chosen.append(self._anchors.choose(vector, f"picture-{i}", "person", set())[0])
+        return chosen
+
+    def _unjudged(
+        self, faces: FaceSet, chosen: list[list[int]], diffuse: DiffuseCrops | None
+    ) -> Replacement:
+        matrices = crop_matrices(faces.landmarks_xy_px)
+        points = apply_matrices(matrices, faces.landmarks_xy_px)
+        pairs = zip(faces.images_bgr, matrices, strict=True)
+        before = np.stack([warp_crop(image, matrix) for image, matrix in pairs])
+        anchors = self._vectors([ids[0] for ids in chosen])
+        after = np.concatenate(
+            [
+                self._generated(
+                    before[i : i + _BATCH],
+                    points[i : i + _BATCH],
+                    anchors[i : i + _BATCH],
+                    diffuse=diffuse is not None,
+                )
+                for i in range(0, len(faces), _BATCH)
+            ]
+        )
+        n = len(faces)
+        treated = _composed(faces, before, after, matrices, np.ones(n, np.bool_), self._config)
+        return Replacement(treated, np.ones(n, np.bool_), (Reason.REPLACED,) * n)
+
+    def _judged(self, faces: FaceSet, chosen: list[list[int]]) -> Replacement:
+        config, tracks = self._config, _as_tracks(faces)
+        params = ladder_params(config)
+        gates: list[Reason | None] = [
+            gate or (None if ids[0] >= 0 else Reason.NO_ANCHOR)
+            for gate, ids in zip(gate_faces(tracks, params), chosen, strict=True)
+        ]
+        rows = np.flatnonzero([gate is None for gate in gates]).astype(np.int32)
+        name, judge = next(iter(self._judges.items()))
+        swapped = swap_segment(
+            enumerate(faces.images_bgr),
+            tracks,
+            rows,
+            self._vectors([ids[0] for ids in chosen]),
+            self._generate,
+            judge.embed,
+            _BATCH,
+        )
+        bank = self._anchors.bank.vectors_unit
+
+        def anchor_of_track(track: int, number: int) -> F32 | None:
+            ids = chosen[track]
+            return bank[ids[number]] if number < len(ids) and ids[number] >= 0 else None
+
+        models = ReplaceModels(
+            self._generate,
+            None if self._denoise is None else self._diffuse,
+            FindAgain(config),
+            JudgeOfCrops(name, judge.embed, calibration_file(), config.replace.judge_far),
+        )
+        settled = settle_segment(swapped, tracks, gates, anchor_of_track, models, params)
+        matrices = crop_matrices(faces.landmarks_xy_px)
+        pairs = zip(faces.images_bgr, matrices, strict=True)
+        before = np.stack([warp_crop(image, matrix) for image, matrix in pairs])
+        after, replaced = before.copy(), np.zeros(len(faces), np.bool_)
+        after[settled.crops.row] = settled.crops.crops_bgr
+        replaced[settled.crops.row] = True
+        treated = _composed(faces, before, after, matrices, replaced, config)
+        return Replacement(treated, replaced, settled.reason)
+
+
+def _as_tracks(faces: FaceSet) -> FaceTracks:
+    """One track of one frame for every picture, with the quality the job would measure."""
+    marks = faces.landmarks_xy_px
+    eyes = faces.eye_distance_px
+    centre = marks.mean(axis=1)
+    half = np.stack([1.3 * eyes, 1.6 * eyes], axis=1)
+    boxes = np.concatenate([centre - half, centre + half], axis=1)
+    blur = [blurs(image, box[None])[0] for image, box in zip(faces.images_bgr, boxes, strict=True)]
+    n = len(faces)
+    return FaceTracks(
+        np.arange(n, dtype=np.int32),
+        np.arange(n, dtype=np.int32),
+        boxes.astype(np.float32),
+        marks,
+        np.ones(n, np.bool_),
+        np.zeros(n, np.uint8),
+        np.ones(n, np.float32),
+        eyes,
+        np.array(blur, np.float32),
+        turns(marks),
+    )
+
+
+def _composed(
+    faces: FaceSet,
+    before: U8,
+    after: U8,
+    matrices: F32,
+    replaced: np.ndarray,
+    config: JobConfig,
+) -> Treated:
+    """Paste replacements softly and redact the rest with a hard edge."""
+    rng = np.random.default_rng(secrets.randbits(64))
+    final = after.copy()
+    lost = np.flatnonzero(~replaced)
+    if len(lost):
+        points = apply_matrices(matrices[lost], faces.landmarks_xy_px[lost])
+        final[lost] = redact_defence(config).treat(before[lost], points, rng)
+    soft, hard = blend_mask(), hard_mask()
+    pasted = [
+        paste_crop(image, crop, matrix, soft if kept else hard)
+        for image, crop, matrix, kept in zip(
+            faces.images_bgr, final, matrices, replaced, strict=True
+        )
+    ]
+    images, changed = zip(*pasted, strict=True)
+    return Treated(faces.with_images(images), before, final, tuple(changed))
