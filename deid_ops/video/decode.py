@@ -19,7 +19,7 @@ from deid_ops.types import U8, Span
 from deid_ops.video import formats
 from deid_ops.video.formats import PixelLayout
 from deid_ops.video.frame import ColorTags, Frame
-from deid_ops.video.index import codec_name, open_input
+from deid_ops.video.probe import codec_name, open_input
 
 Pixels = Literal["native", "bgr", "both"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -23,14 +24,16 @@ from deid_ops.types import Span
 from deid_ops.video import formats
 from deid_ops.video.frame import Frame
 from deid_ops.video.gif import GifFrames
-from deid_ops.video.index import VideoIndex, open_input
+from deid_ops.video.index import VideoIndex
 from deid_ops.video.policy import MediaPolicy, encoder_options
+from deid_ops.video.probe import open_input
 from deid_ops.video.tracks import (
     OtherStreams,
     copied_tags,
-    copy_stream_tags,
+    copy_video_tags,
     muxer_of,
     muxer_options,
+    write_error,
 )
 
 
@@ -124,7 +127,7 @@ class ClipWriter:
         context.thread_count = policy.n_threads
         if facts.display_matrix is not None:
             stream.set_display_matrix(facts.display_matrix)
-        copy_stream_tags(source, stream, policy)
+        copy_video_tags(source, stream, policy, self._expected_pts[0] == self._index.pts[0])
         self._stream, self._context = stream, context
 
     def _choose_pix_fmt(self, context: Any) -> str:
@@ -173,7 +176,8 @@ class ClipWriter:
         if frame.pts in self._key_pts:
             coded.pict_type = PictureType.I
         self._n_written += 1
-        self._mux(self._stream.encode(coded))
+        with self._naming_errors():
+            self._mux(self._stream.encode(coded))
 
     def _rearranged(self, coded: Any) -> Any:
         if (coded.format.name, self._coded_pix_fmt) == ("yuvj420p", "yuv420p"):
@@ -192,10 +196,18 @@ class ClipWriter:
             raise InvariantError(f"{self._out_path}: frame {k} is {got}, the stream is {want}")
 
     def _mux(self, packets: list[Any]) -> None:
+        """Write video packets, and before each what is due of the other streams."""
         for packet in packets:
             packet.duration = self._duration_at.get(packet.pts, packet.duration)
             self._others.copy_until(packet.dts * packet.time_base)
             self._output.mux_one(packet)
+
+    @contextlib.contextmanager
+    def _naming_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise write_error(self._out_path, self._index.path, error) from error
 
     def __exit__(
         self,
@@ -217,9 +229,10 @@ class ClipWriter:
             raise InvariantError(
                 f"{self._out_path}: {self._n_written} of {self._span.n_frames} frames were written"
             )
-        self._mux(self._stream.encode(None))
-        self._others.copy_until(None)
-        self._output.close()
+        with self._naming_errors():
+            self._mux(self._stream.encode(None))
+            self._others.copy_until(None)
+            self._output.close()
         self._resources.close()
         os.replace(self._part_path, self._out_path)
 

@@ -7,7 +7,6 @@ stream; a single frame is decoded, because display rotation and interlacing are 
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,14 +19,16 @@ from deid_ops.errors import InputError
 from deid_ops.types import I64, frozen_array
 from deid_ops.video import formats
 from deid_ops.video.frame import ColorTags
-
-_COPY_AGAIN = "copy the file again from its source"
-_ATTACHED_PIC = 1 << 10
-_MAX_PROBE_PACKETS = 400
-_LOST_SIDE_DATA = (
-    "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS", "DOVI_METADATA",
-    "DOVI_RPU_BUFFER", "A53_CC", "STEREO3D", "SPHERICAL",
-)  # fmt: skip
+from deid_ops.video.probe import (
+    ATTACHED_PIC,
+    COPY_AGAIN,
+    Probe,
+    codec_name,
+    find_video_stream,
+    open_input,
+    probe_first_frame,
+    refuse_unsupported,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +143,12 @@ def read_index(path: str) -> VideoIndex:
     """
     size_bytes = Path(path).stat().st_size
     if size_bytes == 0:
-        raise InputError("empty_file", path, "the file holds 0 bytes", _COPY_AGAIN)
+        raise InputError("empty_file", path, "the file holds 0 bytes", COPY_AGAIN)
     with open_input(path) as container:
-        stream = _video_stream(container, path)
-        _refuse_unsupported(container, stream, path)
+        stream = find_video_stream(container, path)
+        refuse_unsupported(container, stream, path)
         stream_index = stream.index
-        probe = _probe_frame(container, stream, path)
+        probe = probe_first_frame(container, stream, path)
     with open_input(path) as container:
         stream = container.streams[stream_index]
         packets = _read_packets(container, stream, path)
@@ -159,26 +160,6 @@ def read_index(path: str) -> VideoIndex:
     )
 
 
-def open_input(path: str) -> Any:
-    """Open a local file with PyAV, as a context manager.
-
-    Raises:
-        InputError: `unreadable` or, where the start of a known container is there, `truncated`.
-    """
-    try:
-        return av.open(path, "r", metadata_errors="replace")
-    except FileNotFoundError:
-        raise
-    except (av.FFmpegError, ValueError, IndexError) as error:
-        with Path(path).open("rb") as file:
-            head = file.read(12)
-        known = head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
-        known = known or head[:4] == b"\x1a\x45\xdf\xa3" or head[:6] in (b"GIF87a", b"GIF89a")
-        reason = "truncated" if known else "unreadable"
-        detail = f"no decodable container ({type(error).__name__}: {error})"
-        raise InputError(reason, path, detail, _COPY_AGAIN) from error
-
-
 @dataclass(frozen=True, slots=True)
 class _Packets:
     pts: I64
@@ -188,81 +169,6 @@ class _Packets:
     n_all: int
     n_hidden: int
     n_corrupt: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Probe:
-    rotation_deg: int
-    display_matrix: tuple[int, ...] | None
-
-
-def _video_stream(container: Any, path: str) -> Any:
-    streams = [s for s in container.streams.video if not s.disposition & _ATTACHED_PIC]
-    if not streams:
-        remedy = "leave files without video out of the manifest"
-        kinds = [s.type for s in container.streams]
-        raise InputError("no_video_stream", path, f"streams are {kinds}", remedy)
-    if len(streams) > 1:
-        detail = f"{len(streams)} video streams, of which only one would be treated"
-        raise InputError("unsupported_multiple_video", path, detail, "split the file by stream")
-    return streams[0]
-
-
-def _refuse_unsupported(container: Any, stream: Any, path: str) -> None:
-    name = container.format.name
-    if name not in formats.MUXER_OF_CONTAINER:
-        remedy = "remux to mp4, mkv or MPEG-TS"
-        raise InputError("unsupported_container", path, f"container is {name}", remedy)
-    context = stream.codec_context
-    codec = codec_name(stream)
-    if context is None or codec not in formats.DEFAULT_ENCODER:
-        remedy = f"transcode to one of {', '.join(sorted(formats.DEFAULT_ENCODER))}"
-        raise InputError("unsupported_codec", path, f"video codec is {codec}", remedy)
-    pix_fmt = stream.pix_fmt or "unknown"
-    alpha = codec != "gif" and (
-        formats.has_alpha(pix_fmt) or stream.metadata.get("alpha_mode") == "1"
-    )
-    if alpha:
-        raise InputError("unsupported_alpha", path, f"{pix_fmt} with alpha", "flatten the video")
-    if context.field_order > 1:
-        detail = f"field order is {context.field_order}"
-        raise InputError("unsupported_interlaced", path, detail, "deinterlace the video")
-    if pix_fmt not in formats.PIX_FMTS_OF_CODEC[codec]:
-        remedy = f"use one of {', '.join(sorted(formats.PIX_FMTS_OF_CODEC[codec]))}"
-        raise InputError("unsupported_pix_fmt", path, f"{codec} as {pix_fmt}", remedy)
-
-
-def codec_name(stream: Any) -> str:
-    """FFmpeg's codec name of a stream (not the decoder's), `none` where there is no decoder."""
-    context = stream.codec_context
-    return str(context.codec.canonical_name) if context is not None else "none"
-
-
-def _probe_frame(container: Any, stream: Any, path: str) -> _Probe:
-    """Decode the first frame that comes out: rotation and interlacing live in its side data."""
-    for n_packets, packet in enumerate(container.demux(stream)):
-        if n_packets > _MAX_PROBE_PACKETS:
-            break
-        with contextlib.suppress(av.FFmpegError):  # broken packets: counted by the decode step
-            for frame in packet.decode():
-                _refuse_frame(frame, path)
-                data = frame.side_data.get("DISPLAYMATRIX")
-                values = None if data is None else np.frombuffer(bytes(data), "<i4", 9)
-                matrix = None if values is None else tuple(int(v) for v in values)
-                return _Probe(frame.rotation % 360, matrix)
-    detail = "no frame could be decoded"
-    raise InputError("no_frames", path, detail, _COPY_AGAIN)
-
-
-def _refuse_frame(frame: Any, path: str) -> None:
-    """Refuse what the encoders cannot write back: fields, and metadata inside the video stream."""
-    if frame.interlaced_frame:
-        detail = "the first frame is interlaced"
-        raise InputError("unsupported_interlaced", path, detail, "deinterlace the video")
-    held = [name for name in _LOST_SIDE_DATA if frame.side_data.get(name) is not None]
-    if held:
-        detail = f"frames carry {', '.join(held).lower()}, which would be lost"
-        raise InputError("unsupported_side_data", path, detail, "strip it from the stream")
 
 
 def _read_packets(container: Any, stream: Any, path: str) -> _Packets:
@@ -282,17 +188,17 @@ def _read_packets(container: Any, stream: Any, path: str) -> _Packets:
                 n_untimed += 1
     except av.FFmpegError as error:
         detail = f"demuxing stopped after {n_all} packets ({error})"
-        raise InputError("truncated", path, detail, _COPY_AGAIN) from error
+        raise InputError("truncated", path, detail, COPY_AGAIN) from error
     n_twice = len(rows) - len({row[0] for row in rows})
     if n_untimed or n_twice:
         detail = f"{n_untimed + n_twice} of {n_all} packets have no timestamp of their own"
         remedy = "remux with generated timestamps"
         raise InputError("missing_timestamps", path, detail, remedy)
     if not any(is_key for _, _, is_key, _ in rows):
-        raise InputError("no_frames", path, f"{n_all} packets, no keyframe", _COPY_AGAIN)
+        raise InputError("no_frames", path, f"{n_all} packets, no keyframe", COPY_AGAIN)
     packets = _order(rows, n_all, n_corrupt)
     if packets is None:
-        raise InputError("no_frames", path, f"{n_all} packets, none is shown", _COPY_AGAIN)
+        raise InputError("no_frames", path, f"{n_all} packets, none is shown", COPY_AGAIN)
     return packets
 
 
@@ -329,13 +235,13 @@ def _refuse_truncated(container: Any, stream: Any, packets: _Packets, path: str)
     if packets.n_corrupt or packets.n_all < promised:
         detail = f"{packets.n_all} of {max(promised, packets.n_all)} packets"
         detail += f", {packets.n_corrupt} of them incomplete"
-        raise InputError("truncated", path, detail, _COPY_AGAIN)
+        raise InputError("truncated", path, detail, COPY_AGAIN)
     promised_s = _tagged_duration_s(stream.metadata.get("DURATION", ""))
     found_s = float((packets.pts[-1] + packets.last_duration) * stream.time_base)
     slack_s = max(0.05, 3.0 * float(packets.last_duration * stream.time_base))
     if promised_s is not None and found_s + slack_s < promised_s:
         detail = f"the header promises {promised_s:.3f} s, packets end at {found_s:.3f} s"
-        raise InputError("truncated", path, detail, _COPY_AGAIN)
+        raise InputError("truncated", path, detail, COPY_AGAIN)
 
 
 def _tagged_duration_s(text: str) -> float | None:
@@ -349,10 +255,10 @@ def _tagged_duration_s(text: str) -> float | None:
         return None
 
 
-def _facts(container: Any, stream: Any, probe: _Probe, packets: _Packets) -> VideoFacts:
+def _facts(container: Any, stream: Any, probe: Probe, packets: _Packets) -> VideoFacts:
     context = stream.codec_context
     others = tuple(
-        StreamFacts(s.index, s.type, codec_name(s), bool(s.disposition & _ATTACHED_PIC))
+        StreamFacts(s.index, s.type, codec_name(s), bool(s.disposition & ATTACHED_PIC))
         for s in container.streams
         if s.index != stream.index
     )

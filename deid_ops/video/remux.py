@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,14 +12,16 @@ import av
 
 from deid_ops.errors import InputError, InvariantError
 from deid_ops.types import Span
-from deid_ops.video.index import VideoIndex, open_input
+from deid_ops.video.index import VideoIndex
 from deid_ops.video.policy import MediaPolicy
+from deid_ops.video.probe import open_input
 from deid_ops.video.tracks import (
     OtherStreams,
     copied_tags,
-    copy_stream_tags,
+    copy_video_tags,
     muxer_of,
     muxer_options,
+    write_error,
 )
 
 Copied = Literal["file", "packets"]
@@ -65,7 +68,10 @@ def copy_span(
             shutil.copyfile(source_path, part_path)
             copied: Copied = "file"
         else:
-            _copy_packets(source_path, index, span, part_path, policy)
+            try:
+                _copy_packets(source_path, index, span, part_path, policy)
+            except (av.FFmpegError, OSError, ValueError) as error:
+                raise write_error(out_path, source_path, error) from error
             copied = "packets"
         os.replace(part_path, out_path)
     finally:
@@ -83,7 +89,7 @@ def _copy_packets(
 ) -> None:
     facts = index.facts
     muxer = muxer_of(source_path, facts.container)
-    n_copied = 0
+    n_copied, starts = 0, span.pts_start <= int(index.pts[0])
     with open_input(source_path) as source, open_input(source_path) as beside:
         options = muxer_options(muxer, facts, source)
         with av.open(part_path, "w", format=muxer, container_options=options) as output:
@@ -91,7 +97,7 @@ def _copy_packets(
             video: Any = None
             for stream in beside.streams:
                 if stream.index == facts.stream_index:
-                    video = _add_video(source.streams[stream.index], output, index, policy)
+                    video = _add_video(source.streams[stream.index], output, index, policy, starts)
                 elif others.keeps(stream):
                     others.add_stream(stream)
             output.metadata.update(copied_tags(source.metadata, policy))
@@ -117,11 +123,14 @@ def _copy_packets(
         raise InvariantError(f"{source_path}: {n_copied} packets for {span.n_frames} frames")
 
 
-def _add_video(stream: Any, output: Any, index: VideoIndex, policy: MediaPolicy) -> Any:
+def _add_video(
+    stream: Any, output: Any, index: VideoIndex, policy: MediaPolicy, starts: bool
+) -> Any:
     copy = output.add_stream_from_template(stream, opaque=True)
     if stream.codec_context.codec_tag == "hvc1":
         copy.codec_context.codec_tag = "hvc1"
     if index.facts.display_matrix is not None:
         copy.set_display_matrix(index.facts.display_matrix)
-    copy_stream_tags(stream, copy, policy)
+    copy.codec_context.framerate = stream.average_rate or Fraction(25)
+    copy_video_tags(stream, copy, policy, starts)
     return copy

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
 import av
+from av.stream import Discard
 
-from deid_ops.errors import InputError
+from deid_ops.errors import InputError, RetryableError
 from deid_ops.types import Span
 from deid_ops.video.formats import MUXER_OF_CONTAINER
-from deid_ops.video.index import VideoFacts, VideoIndex, codec_name
+from deid_ops.video.index import VideoFacts, VideoIndex
 from deid_ops.video.policy import MediaPolicy
+from deid_ops.video.probe import codec_name
 
 # Written by the muxer itself; copying them would describe the source file.
 _MUXER_TAGS = ("major_brand", "minor_version", "compatible_brands", "DURATION", "BPS")
@@ -80,7 +83,8 @@ class OtherStreams:
 
     def keeps(self, stream: Any) -> bool:
         """Tell whether a stream of the source is copied."""
-        return stream.type != "video" and self._policy.keeps(stream.type)
+        kept = stream.type != "video" and self._policy.keeps(stream.type)
+        return kept and not is_timecode(stream) and not is_chapters(stream)
 
     def add_stream(self, stream: Any) -> None:
         """Declare a kept stream in the output.
@@ -102,7 +106,7 @@ class OtherStreams:
         if streams:
             for stream in self._source.streams:
                 if stream.index not in self._out_of:
-                    stream.discard = av.stream.Discard.all
+                    stream.discard = Discard.all
             self._packets = self._source.demux(*streams)
             self._next = next(self._packets, None)
 
@@ -150,6 +154,23 @@ def in_span(packet: Any, bounds_s: Bounds) -> bool:
     return (start is None or time_s >= start) and (end is None or time_s < end)
 
 
+def is_timecode(stream: Any) -> bool:
+    """Tell mp4 timecode tracks; the muxer writes them itself from the video stream's tag."""
+    return stream.type == "data" and "timecode" in stream.metadata
+
+
+def is_chapters(stream: Any) -> bool:
+    """Tell mp4 chapter tracks: the demuxer has turned them into chapters and reads no packets."""
+    return bool(stream.type == "data" and stream.discard == Discard.all)
+
+
+def copy_video_tags(stream: Any, copy: Any, policy: MediaPolicy, starts: bool) -> None:
+    """Copy what belongs to the video stream; its timecode only where the file's start is."""
+    copy_stream_tags(stream, copy, policy)
+    if not starts or policy.strip_data:
+        copy.metadata.pop("timecode", None)
+
+
 def copy_stream_tags(stream: Any, copy: Any, policy: MediaPolicy) -> None:
     """Copy identity, disposition and tags of a stream."""
     copy.time_base = stream.time_base
@@ -167,3 +188,11 @@ def unsupported_stream(path: str, stream: Any, error: Exception) -> InputError:
     """Name a stream that cannot be copied into the same kind of container."""
     detail = f"stream {stream.index} ({stream.type}) cannot be copied: {error}"
     return InputError("unsupported_stream", path, detail, "set strip_data, or remux the file")
+
+
+def write_error(out_path: str, source_path: str, error: Exception) -> InputError | RetryableError:
+    """Name a failure while writing: the disk's fault or the file's."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return RetryableError(f"{out_path} cannot be written: {error}")
+    detail = f"the clip cannot be written: {error}"
+    return InputError("encode_error", source_path, detail, "remux the file, or strip its streams")

@@ -13,10 +13,11 @@ from deid_ops.errors import InvariantError
 from deid_ops.types import Bool, Span
 from deid_ops.video.decode import Pixels, iter_frames
 from deid_ops.video.frame import Frame
-from deid_ops.video.index import VideoFacts, VideoIndex, open_input, read_index
+from deid_ops.video.index import VideoFacts, VideoIndex, read_index
 from deid_ops.video.policy import MediaPolicy
+from deid_ops.video.probe import open_input
 from deid_ops.video.segments import plan_spans
-from deid_ops.video.tracks import Bounds, in_span, span_bounds_s
+from deid_ops.video.tracks import Bounds, in_span, is_chapters, is_timecode, span_bounds_s
 
 _KEPT = (
     "codec", "width", "height", "bit_depth", "time_base", "sample_aspect_ratio", "rotation_deg",
@@ -162,7 +163,10 @@ def _packets(
         streams = [
             s
             for s in container.streams
-            if s.type not in ("video", "attachment") and policy.keeps(s.type)
+            if s.type not in ("video", "attachment")
+            and policy.keeps(s.type)
+            and not is_chapters(s)
+            and not (is_timecode(s) and bounds[0] is not None)  # at the file's start only
         ]
         table: dict[int, list[tuple[Fraction, bytes]]] = {s.index: [] for s in streams}
         for packet in container.demux(*streams) if streams else ():

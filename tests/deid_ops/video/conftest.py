@@ -46,7 +46,7 @@ class ClipSpec:
     data: bool = False
     metadata: tuple[tuple[str, str], ...] = ()
     extra_options: tuple[tuple[str, str], ...] = ()
-    interlaced: bool = False
+    container_options: tuple[tuple[str, str], ...] = ()
 
     @property
     def pts(self) -> list[int]:
@@ -80,6 +80,7 @@ def write_clip(path: Path, spec: ClipSpec) -> Path:
         options |= {"video_track_timescale": str(scale), "movie_timescale": str(scale * 625)}
     if path.suffix == ".ts":
         options["mpegts_copyts"] = "1"
+    options |= dict(spec.container_options)
     with av.open(str(path), "w", container_options=options) as out:
         out.metadata.update(dict(spec.metadata))
         video = _add_video(out, spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -12,7 +13,7 @@ import av
 import numpy as np
 import pytest
 
-from deid_ops.errors import InputError, InvariantError, SetupError
+from deid_ops.errors import InputError, InvariantError, RetryableError, SetupError
 from deid_ops.types import Span
 from deid_ops.video.decode import iter_frames
 from deid_ops.video.encode import ClipWriter
@@ -21,6 +22,7 @@ from deid_ops.video.index import VideoIndex, read_index
 from deid_ops.video.policy import MediaPolicy
 from deid_ops.video.remux import copy_span
 from deid_ops.video.segments import plan_spans
+from deid_ops.video.tracks import write_error
 from deid_ops.video.verify import compare_media, psnr_outside_db
 
 MakeClip = Callable[..., tuple[str, Any]]
@@ -225,6 +227,64 @@ def test_attachments_are_kept(make_clip: MakeClip, tmp_path: Path) -> None:
         with av.open(written) as container:
             found = [s for s in container.streams if s.type == "attachment"]
             assert [s.data for s in found] == [b"font bytes"] * kept
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mov"])
+def test_timecode_stays_with_the_first_span(make_clip: MakeClip, tmp_path: Path, name: str) -> None:
+    path, _ = make_clip(name=name, metadata=(("timecode", "01:02:03:04"),), audio_channels=1)
+    index, written = rewrite(path, tmp_path, longest_s=0.3)
+    for k, (span, out) in enumerate(written):
+        assert compare_media(path, index, span, out).problems() == []
+        types = [s.type for s in read_index(out).facts.other_streams]
+        assert types == (["audio", "data"] if k == 0 else ["audio"])
+    (tmp_path / "stripped").mkdir()
+    policy = MediaPolicy(strip_data=True)
+    _, ((_, out),) = rewrite(path, tmp_path / "stripped", policy)
+    assert [s.type for s in read_index(out).facts.other_streams] == ["audio"]
+
+
+def test_chapters_are_kept(make_clip: MakeClip, tmp_path: Path) -> None:
+    plain, _ = make_clip()
+    path = str(tmp_path / "chapters.mp4")
+    tick = Fraction(1, 1000)
+    titles = [
+        {
+            "id": k,
+            "start": 400 * k,
+            "end": 400 * k + 400,
+            "time_base": tick,
+            "metadata": {"title": t},
+        }
+        for k, t in enumerate(("one", "two"))
+    ]
+    with av.open(plain) as source, av.open(path, "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0], opaque=True)
+        out.set_chapters(titles)  # type: ignore[arg-type]
+        for packet in source.demux(source.streams.video[0]):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    for policy, kept in ((MediaPolicy(), ["one", "two"]), (MediaPolicy(strip_metadata=True), [])):
+        index, ((span, written),) = rewrite(path, tmp_path, policy)
+        assert compare_media(path, index, span, written, policy).problems() == []
+        with av.open(written) as container:
+            assert [c["metadata"]["title"] for c in container.chapters()] == kept
+
+
+def test_vendor_tags_are_kept(make_clip: MakeClip, tmp_path: Path) -> None:
+    tags = (("com.apple.quicktime.model", "dashcam 3"),)
+    options = (("movflags", "use_metadata_tags"),)
+    path, _ = make_clip(metadata=tags, container_options=options)
+    _, ((_, out),) = rewrite(path, tmp_path)
+    with av.open(out) as container:
+        assert container.metadata["com.apple.quicktime.model"] == "dashcam 3"
+
+
+def test_a_full_disk_can_be_retried(make_clip: MakeClip) -> None:
+    path, _ = make_clip()
+    error = write_error("out.mp4", path, OSError(errno.ENOSPC, "No space left on device"))
+    assert isinstance(error, RetryableError)
+    assert isinstance(write_error("out.mp4", path, ValueError("no")), InputError)
 
 
 def test_hvc1_stays_hvc1(make_clip: MakeClip, tmp_path: Path) -> None:
