@@ -6,18 +6,31 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from deid_ops.errors import SetupError
-from deid_ops.train.data import PackConfig, pack
-from deid_ops.train.sources import SourceImage, iter_source, landmark_file_of, read_landmarks
+from deid_ops.train.data import Pack, PackConfig, pack
+from deid_ops.train.loop import Budget
+from deid_ops.train.sources import (
+    SourceImage,
+    iter_source,
+    landmark_file_of,
+    read_landmarks,
+    sample,
+)
 from deid_ops.train.teachers import Teachers
 
 app = typer.Typer(no_args_is_help=True)
+DataOption = Annotated[Path, typer.Option(help="A pack made by `deid train data`.")]
+OutOption = Annotated[Path, typer.Option(help="Folder for checkpoints and results.")]
+StepsOption = Annotated[int, typer.Option(help="Stop after this many steps in all.")]
+SecondsOption = Annotated[float, typer.Option(help="Stop this run after this many seconds.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint.")]
+ThreadsOption = Annotated[int, typer.Option(help="CPU threads.")]
 log = logging.getLogger("deid.train")
 
 
@@ -39,17 +52,25 @@ def iter_parquet(path: Path) -> Iterator[SourceImage]:
             yield SourceImage(row["name"], row["image"], None)
 
 
-def open_source(path: Path, landmarks: Path | None) -> Iterator[SourceImage]:
-    """Open a folder, tar or Parquet source with its five points, where a CSV has them."""
+def open_source(text: str) -> tuple[str, Iterator[SourceImage]]:
+    """Open `PATH` or `PATH@PER_MILLE` (a fixed sample of it), with its five points if known."""
+    name, _, share = text.partition("@")
+    path = Path(name)
+    if share and not (share.isdigit() and 0 < int(share) <= 1000):
+        raise SetupError(f"{text}: after @ give a share in per mille, 1 to 1000")
     if path.suffix == ".parquet":
-        return iter_parquet(path)
-    points = landmarks or landmark_file_of(path)
-    return iter_source(path, read_landmarks(points) if points else None)
+        images = iter_parquet(path)
+    else:
+        points = landmark_file_of(path)
+        images = iter_source(path, read_landmarks(points) if points else None)
+    return path.name, sample(images, int(share)) if share else images
 
 
 @app.command("data")
 def data_command(
-    sources: Annotated[list[Path], typer.Argument(help="Folders, tars or Parquet of images.")],
+    sources: Annotated[
+        list[str], typer.Argument(help="Folders, tars or Parquet of images; PATH@300 takes 300 ‰.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write the pack to.")],
     teachers: Annotated[Path, typer.Option(help="Folder of the labelling networks (ONNX).")],
     limit: Annotated[int | None, typer.Option(help="Stop after this many images.")] = None,
@@ -67,9 +88,104 @@ def data_command(
             rate = done / (time.monotonic() - started)
             log.info("faces %d, %.1f/s, dropped %s", done, rate, dict(dropped))
 
-    images = [(path.name, open_source(path, None)) for path in sources]
+    images = [open_source(text) for text in sources]
     meta = pack(images, out, Teachers(teachers, threads), PackConfig(), limit=limit, report=report)
     typer.echo(json.dumps({k: meta[k] for k in ("n", "n_validation", "dropped")}))
+
+
+def _report(total: int) -> Callable[[int, Mapping[str, float]], None]:
+    started = time.monotonic()
+
+    def report(step: int, losses: Mapping[str, float]) -> None:
+        text = " ".join(f"{name}={value:.4f}" for name, value in losses.items())
+        log.info("step %d/%d %.0fs %s", step, total, time.monotonic() - started, text)
+
+    return report
+
+
+@app.command("attributes")
+def attributes_command(
+    data: DataOption,
+    out: OutOption,
+    steps: StepsOption = 1500,
+    seconds: SecondsOption = 1e9,
+    resume: ResumeOption = False,
+    threads: ThreadsOption = 2,
+) -> None:
+    """Train the attribute network (landmarks, pose, expression); saves to --out."""
+    import torch
+
+    from deid_ops.swap.retarget import FaceShape
+    from deid_ops.train.attributes import AttributeTraining, shape_of_pack, train_attributes
+
+    torch.set_num_threads(threads)
+    pack_, shape_file = Pack(data), out / "face_shape.npz"
+    out.mkdir(parents=True, exist_ok=True)
+    if not shape_file.exists():
+        shape_of_pack(pack_).save(shape_file, {"pack": pack_.meta["sha256"]["mesh_xyz_px"]})
+    net = train_attributes(
+        pack_,
+        FaceShape.load(shape_file),
+        AttributeTraining(),
+        Budget(steps, seconds),
+        out / "attributes.pt",
+        time.monotonic,
+        _report(steps),
+        resume=resume,
+    )
+    torch.save(net.state_dict(), out / "attributes_average.pt")
+
+
+@app.command("generator")
+def generator_command(
+    data: DataOption,
+    attributes: Annotated[Path, typer.Option(help="Folder made by `deid train attributes`.")],
+    teachers: Annotated[Path, typer.Option(help="Folder with mobilefacenet_foamliu_ms1m.pt.")],
+    out: OutOption,
+    student: Annotated[
+        Path | None, typer.Option(help="Own encoder's weights, second view.")
+    ] = None,
+    steps: StepsOption = 6000,
+    seconds: SecondsOption = 1e9,
+    identity_from: Annotated[float, typer.Option(help="Share of steps before identities.")] = 0.45,
+    resume: ResumeOption = False,
+    threads: ThreadsOption = 2,
+) -> None:
+    """Train the leak-proof generator and denoiser (one network); saves to --out."""
+    import torch
+
+    from deid_ops.models.attributes import AttributeNet
+    from deid_ops.models.encoder import IdentityEncoder, freeze, load_teacher
+    from deid_ops.swap.retarget import FaceShape
+    from deid_ops.train.generator import GeneratorTraining, train_generator
+
+    torch.set_num_threads(threads)
+    out.mkdir(parents=True, exist_ok=True)
+    encoders = [load_teacher(teachers / "mobilefacenet_foamliu_ms1m.pt")]
+    if student is not None:
+        own = IdentityEncoder()
+        own.load_state_dict(torch.load(student, weights_only=True))
+        encoders.append(freeze(own))
+    measuring = None
+    if (attributes / "attributes_average.pt").is_file():
+        measuring = AttributeNet(torch.zeros(136, 2))
+        measuring.load_state_dict(torch.load(attributes / "attributes_average.pt"))
+        measuring.eval().requires_grad_(False)
+    elif identity_from < 1.0:
+        log.warning("no attribute network: the identity phase keeps landmarks by conditions only")
+    net = train_generator(
+        Pack(data),
+        FaceShape.load(attributes / "face_shape.npz"),
+        encoders,
+        measuring,
+        GeneratorTraining(identity_from=identity_from),
+        Budget(steps, seconds),
+        out / "generator.pt",
+        time.monotonic,
+        _report(steps),
+        resume=resume,
+    )
+    torch.save(net.state_dict(), out / "generator_average.pt")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,195 @@
+"""The leak-proof generator: it paints a face it has never seen.
+
+The network receives what surrounds the face, a coarse picture of its light, landmarks drawn on
+the mean face, and the identity to paint. Pixels inside `INNER_MASK` reach it only as averages
+over 8x8 cells (swap) or under noise (diffuse), so what an observer could recover about the person
+is bounded by those conditions, whatever the weights are.
+
+Architecture: U-Net on a 2x pixel-unshuffled image (64 px inside), residual blocks whose group
+norms are modulated by the identity (scale + 1), output added to the coarse picture.
+
+Convention: images are RGB. Inside the network [-1, 1], at its border [0, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deid_ops.models.blocks import MappingNetwork, StyledBlock, conv3, init_glorot, scaled_identity
+from deid_ops.swap.crop import CROP_SIZE_PX, INNER_MASK
+from deid_ops.swap.layout import GROUP_NAMES, N_GROUPS, group_slice
+
+LIGHT_CELLS = 8
+MAP_SIZE = 64
+HEAT_SIGMA_PX = 1.6  # of a landmark's spot, in crop pixels
+N_SCALARS = 2  # is_noise, noise level
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorConfig:
+    """Width and depth. `channels` at 64, 32, 16 and 8 px."""
+
+    identity: int = 128
+    style: int = 192
+    mapping_depth: int = 2
+    channels: tuple[int, int, int, int] = (24, 48, 96, 144)
+    blocks: tuple[int, int, int, int] = (0, 1, 1, 2)
+
+
+class HeatMaps(nn.Module):
+    """Draw landmarks as one channel per group: the largest spot wins, differentiable."""
+
+    grid: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        step = CROP_SIZE_PX / MAP_SIZE
+        centres = (torch.arange(MAP_SIZE, dtype=torch.float32) + 0.5) * step - 0.5
+        self.register_buffer("grid", centres.reshape(1, 1, MAP_SIZE), False)
+
+    def forward(self, points_px: Tensor) -> Tensor:
+        """Map [n, 136, 2] crop pixels to [n, groups, 64, 64] in [0, 1]."""
+        factor = -0.5 / HEAT_SIGMA_PX**2
+        gx = torch.exp(factor * (self.grid - points_px[:, :, 0:1]) ** 2)
+        gy = torch.exp(factor * (self.grid - points_px[:, :, 1:2]) ** 2)
+        maps = []
+        for name in GROUP_NAMES:
+            part = group_slice(name)
+            # A sum of separable spots is one matrix product; it is capped, not normalised.
+            maps.append(gy[:, part].transpose(1, 2) @ gx[:, part])
+        return torch.stack(maps, 1).clamp(max=1.0)
+
+
+class LeakProofGenerator(nn.Module):
+    """See the module's head."""
+
+    mask: Tensor
+
+    def __init__(self, config: GeneratorConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or GeneratorConfig()
+        c, style = config.channels, config.style
+        self.heat = HeatMaps()
+        self.mapping = MappingNetwork(config.identity + N_SCALARS, style, config.mapping_depth)
+        self.stem = conv3(12 + 1 + N_GROUPS, c[0])
+        self.down, self.encoder = nn.ModuleList(), nn.ModuleList()
+        self.up, self.decoder = nn.ModuleList(), nn.ModuleList()
+        for level, width in enumerate(c):
+            if level:
+                self.down.append(conv3(c[level - 1], width, 2))
+            count = config.blocks[level]
+            self.encoder.append(
+                nn.ModuleList(StyledBlock(width, width, style) for _ in range(count))
+            )
+        for level in range(len(c) - 2, -1, -1):
+            self.up.append(nn.Conv2d(c[level + 1], c[level], 1))
+            self.decoder.append(StyledBlock(2 * c[level], c[level], style))
+        self.out = conv3(c[0], 12)
+        mask = torch.from_numpy(np.asarray(INNER_MASK, dtype=np.float32))[None, None]
+        self.register_buffer("mask", mask, False)
+        init_glorot(self)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(
+        self,
+        surroundings01: Tensor,
+        inside: Tensor,
+        points_px: Tensor,
+        identity_unit: Tensor,
+        scalars: Tensor,
+    ) -> Tensor:
+        """Paint the face.
+
+        Args:
+            surroundings01: [n, 3, 128, 128] in [0, 1]; what lies inside the mask is ignored.
+            inside: [n, 3, 128, 128] in about [-1, 1]: the coarse light or the noised face.
+            points_px: [n, 136, 2] retargeted landmarks.
+            identity_unit: [n, 128].
+            scalars: [n, 2]: 1 where `inside` is noised, and log(1 + sigma / alpha).
+
+        Returns:
+            [n, 3, 128, 128] in about [0, 1], not clipped; outside the mask the surroundings.
+        """
+        surroundings = surroundings01 * 2.0 - 1.0
+        base = self.mask * inside + (1.0 - self.mask) * surroundings
+        style = self.mapping(torch.cat([scaled_identity(identity_unit), scalars], 1))
+        style = functional.leaky_relu(style, 0.2)
+        mask64 = functional.avg_pool2d(self.mask, 2).expand(len(base), -1, -1, -1)
+        x = self.stem(
+            torch.cat([functional.pixel_unshuffle(base, 2), mask64, self.heat(points_px)], 1)
+        )
+        skips: list[Tensor] = []
+        for level, blocks in enumerate(self.encoder):
+            if level:
+                skips.append(x)
+                x = self.down[level - 1](x)
+            for block in blocks:  # type: ignore[attr-defined]
+                x = block(x, style)
+        for up, block in zip(self.up, self.decoder, strict=True):
+            x = functional.interpolate(up(x), scale_factor=2.0, mode="nearest")
+            x = block(torch.cat([x, skips.pop()], 1), style)
+        painted = functional.pixel_shuffle(self.out(x), 2).float() + coarse_light(inside, scalars)
+        return self.mask * (painted * 0.5 + 0.5) + (1.0 - self.mask) * surroundings01
+
+
+def coarse_light(inside: Tensor, scalars: Tensor) -> Tensor:
+    """Return the 8x8 light of `inside`, enlarged; noise is averaged away and rescaled.
+
+    A noised face is alpha x + sigma e with alpha^2 + sigma^2 = 1, so alpha follows from the ratio.
+    """
+    ratio = torch.expm1(scalars[:, 1]).reshape(-1, 1, 1, 1)
+    pooled = functional.avg_pool2d(inside, CROP_SIZE_PX // LIGHT_CELLS)
+    return enlarge_light((pooled * torch.sqrt(1.0 + ratio**2)).clamp(-1.0, 1.0))
+
+
+def enlarge_light(light: Tensor) -> Tensor:
+    """Enlarge [n, 3, 8, 8] to [n, 3, 128, 128], bilinearly."""
+    size = (CROP_SIZE_PX, CROP_SIZE_PX)
+    return functional.interpolate(light, size, mode="bilinear", align_corners=False)
+
+
+def scalars_for(n: int, ratio: float | None) -> Tensor:
+    """Return the two scalars [n, 2]: None for the swap, sigma / alpha for the denoiser."""
+    row = [0.0, 0.0] if ratio is None else [1.0, float(np.log1p(ratio))]
+    return torch.tensor([row], dtype=torch.float32).repeat(n, 1)
+
+
+class GeneratorExport(nn.Module):
+    """The swap as ONNX sees it: the light comes as 8x8 cells, nothing else of the face."""
+
+    def __init__(self, net: LeakProofGenerator) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(
+        self, surroundings_rgb: Tensor, light_rgb: Tensor, points_px: Tensor, anchor_unit: Tensor
+    ) -> Tensor:
+        """Return the crop [n, 3, 128, 128] in [0, 1]."""
+        inside = enlarge_light(light_rgb * 2.0 - 1.0)
+        scalars = anchor_unit[:, :N_SCALARS] * 0.0
+        return self.net(surroundings_rgb, inside, points_px, anchor_unit, scalars).clamp(0.0, 1.0)
+
+
+class DenoiserExport(nn.Module):
+    """The diffuse step as ONNX sees it: one evaluation on the noised face."""
+
+    def __init__(self, net: LeakProofGenerator) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(
+        self,
+        surroundings_rgb: Tensor,
+        noised: Tensor,
+        points_px: Tensor,
+        anchor_unit: Tensor,
+        noise_ratio: Tensor,
+    ) -> Tensor:
+        """Return the crop [n, 3, 128, 128] in [0, 1]; `noise_ratio` [n, 1] is sigma / alpha."""
+        scalars = torch.cat([noise_ratio * 0.0 + 1.0, torch.log1p(noise_ratio)], 1)
+        return self.net(surroundings_rgb, noised, points_px, anchor_unit, scalars).clamp(0.0, 1.0)

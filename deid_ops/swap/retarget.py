@@ -1,0 +1,166 @@
+"""Move a person's pose, expression and gaze onto the mean face, and nothing else.
+
+Dense landmarks carry the geometry of a face, which identifies. What the generator is told is
+therefore drawn anew: the mean three-dimensional face, bent by 52 expression coefficients, turned
+by the head pose, moved and scaled into place, with the irises where the person looks.
+
+Convention
+    Canonical frame: x to the right of the image, y down, z away from the camera; unit: one mean
+    eye distance; origin between the eyes. Pose (roll, pitch, yaw) in degrees turns the canonical
+    face into the image: R = Rz(roll) Rx(pitch) Ry(yaw). Projection is orthographic.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deid_ops.errors import SetupError
+from deid_ops.swap.layout import N_EXPRESSION, N_POINTS, group_slice, position_of
+from deid_ops.types import F32
+
+# Corners (outer, inner) of each eye in mesh numbering, and its iris group.
+EYES = ((33, 133, "left_iris"), (263, 362, "right_iris"))
+# Points that hardly move with expression: eye corners, nose. They place the face in the crop.
+STABLE_POINTS = tuple(
+    position_of(i) for i in (33, 133, 263, 362, 168, 6, 197, 195, 5, 4, 1, 19, 94, 2, 98, 327)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FaceShape:
+    """The mean face and how expression bends it.
+
+    Attributes:
+        mean_xyz: [136, 3], expression coefficients at zero.
+        basis_xyz: [52, 136, 3], displacement for each coefficient at one.
+        mirror: [136] the point on the other side of the face.
+    """
+
+    mean_xyz: F32
+    basis_xyz: F32
+    mirror: F32
+
+    def __post_init__(self) -> None:
+        """Compare the shapes."""
+        if self.mean_xyz.shape != (N_POINTS, 3):
+            raise SetupError(f"FaceShape: mean_xyz is {self.mean_xyz.shape}")
+        if self.basis_xyz.shape != (N_EXPRESSION, N_POINTS, 3):
+            raise SetupError(f"FaceShape: basis_xyz is {self.basis_xyz.shape}")
+
+    @classmethod
+    def load(cls, path: Path) -> FaceShape:
+        """Read `face_shape.npz`.
+
+        Raises:
+            SetupError: there is no such file.
+        """
+        if not path.is_file():
+            raise SetupError(f"{path}: the mean face is missing; run `deid train attributes`")
+        with np.load(path, allow_pickle=False) as data:
+            return cls(data["mean_xyz"], data["basis_xyz"], data["mirror"])
+
+    def save(self, path: Path, meta: dict[str, Any]) -> None:
+        """Write `face_shape.npz`, with `meta` as JSON text."""
+        np.savez_compressed(
+            path,
+            mean_xyz=self.mean_xyz.astype(np.float32),
+            basis_xyz=self.basis_xyz.astype(np.float32),
+            mirror=self.mirror.astype(np.int32),
+            meta=np.array(json.dumps(meta)),
+        )
+
+
+def rotation_matrices(pose_deg: F32) -> F32:
+    """Return R [n, 3, 3] of poses [n, 3] (roll, pitch, yaw).
+
+    Example:
+        >>> rotation_matrices(np.zeros((1, 3), np.float32))[0].tolist()
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    roll, pitch, yaw = np.deg2rad(np.asarray(pose_deg, dtype=np.float64)).T
+    zero, one = np.zeros_like(roll), np.ones_like(roll)
+    cz, sz, cx, sx = np.cos(roll), np.sin(roll), np.cos(pitch), np.sin(pitch)
+    cy, sy = np.cos(yaw), np.sin(yaw)
+    rz = np.stack([cz, -sz, zero, sz, cz, zero, zero, zero, one], -1).reshape(-1, 3, 3)
+    rx = np.stack([one, zero, zero, zero, cx, -sx, zero, sx, cx], -1).reshape(-1, 3, 3)
+    ry = np.stack([cy, zero, sy, zero, one, zero, -sy, zero, cy], -1).reshape(-1, 3, 3)
+    return np.asarray(rz @ rx @ ry + 0.0, dtype=np.float32)
+
+
+def pose_of_rotations(rotation: F32) -> F32:
+    """Return (roll, pitch, yaw) in degrees [n, 3] of rotations [n, 3, 3]."""
+    pitch = np.arcsin(np.clip(rotation[:, 2, 1], -1.0, 1.0))
+    yaw = np.arctan2(-rotation[:, 2, 0], rotation[:, 2, 2])
+    roll = np.arctan2(-rotation[:, 0, 1], rotation[:, 1, 1])
+    return np.rad2deg(np.stack([roll, pitch, yaw], -1)).astype(np.float32)
+
+
+def gaze_offsets(points_px: F32) -> F32:
+    """Return where each iris centre lies in its eye [n, 2, 2].
+
+    The first axis runs along the line from the eye's outer to its inner corner, the second across
+    it; both in eye widths, from the middle of the corners.
+    """
+    offsets = []
+    for outer, inner, iris in EYES:
+        a, b = points_px[:, position_of(outer)], points_px[:, position_of(inner)]
+        offset = points_px[:, group_slice(iris)].mean(axis=1) - 0.5 * (a + b)
+        offsets.append(_into_axis(offset, b - a))
+    return np.asarray(np.stack(offsets, axis=1), dtype=np.float32)
+
+
+def retarget(shape: FaceShape, points_px: F32, pose_deg: F32, expression: F32) -> F32:
+    """Draw the mean face with a person's pose, expression, gaze and place.
+
+    Args:
+        shape: the mean face.
+        points_px: [n, 136, 2] the person's own landmarks. They give the place (a similarity over
+            the stable points) and the gaze; their shape is dropped.
+        pose_deg: [n, 3].
+        expression: [n, 52].
+
+    Returns:
+        [n, 136, 2] landmarks in crop pixels.
+    """
+    bent = shape.mean_xyz + np.tensordot(expression, shape.basis_xyz, axes=1)
+    turned = np.einsum("nij,nkj->nki", rotation_matrices(pose_deg), bent)[..., :2]
+    stable = list(STABLE_POINTS)
+    placed = _similarity(turned[:, stable], points_px[:, stable], turned)
+    return _place_irises(placed, gaze_offsets(points_px))
+
+
+def _similarity(source: F32, target: F32, points: F32) -> F32:
+    """Fit a similarity source -> target for each face and apply it to `points`."""
+    s, t = _complex(source), _complex(target)
+    s_mean, t_mean = s.mean(-1, keepdims=True), t.mean(-1, keepdims=True)
+    power = np.maximum((np.abs(s - s_mean) ** 2).sum(-1, keepdims=True), 1e-9)
+    turn = (np.conj(s - s_mean) * (t - t_mean)).sum(-1, keepdims=True) / power
+    moved = turn * (_complex(points) - s_mean) + t_mean
+    return np.stack([moved.real, moved.imag], -1).astype(np.float32)
+
+
+def _place_irises(points_px: F32, gaze: F32) -> F32:
+    """Move both irises so that their centres have the given offsets; their size stays."""
+    out = points_px.copy()
+    for index, (outer, inner, iris) in enumerate(EYES):
+        a, b = out[:, position_of(outer)], out[:, position_of(inner)]
+        axis = _complex(b - a)
+        wanted = 0.5 * _complex(a + b) + axis * _complex(gaze[:, index])
+        part = group_slice(iris)
+        shift = wanted - _complex(out[:, part].mean(axis=1))
+        out[:, part] += np.stack([shift.real, shift.imag], -1)[:, None].astype(np.float32)
+    return out
+
+
+def _into_axis(vectors: F32, axis: F32) -> F32:
+    quotient = _complex(vectors) / np.where(np.abs(_complex(axis)) < 1e-6, 1e-6, _complex(axis))
+    return np.stack([quotient.real, quotient.imag], -1).astype(np.float32)
+
+
+def _complex(points: F32) -> Any:
+    return points[..., 0].astype(np.float64) + 1j * points[..., 1].astype(np.float64)

@@ -1,0 +1,115 @@
+"""Losses of the face generators; every one returns a mean over the batch it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from deid_ops.models.attributes import AttributeNet
+from deid_ops.models.encoder import IdentityEncoder
+from deid_ops.swap.crop import CROP_OFFSET_XY_PX, CROP_SIZE_PX, ENCODER_SIZE_PX, EYE_DISTANCE_PX
+
+
+def encoder_view(crops01: Tensor, rng: np.random.Generator | None = None) -> Tensor:
+    """Cut the 112 px recogniser input out of crops [n, 3, 128, 128].
+
+    With a generator the window moves by up to 2 px and the light by a few per cent, so that the
+    painter cannot satisfy the encoder with a pattern that only works at one place.
+    """
+    x, y = CROP_OFFSET_XY_PX
+    if rng is None:
+        return crops01[:, :, y : y + ENCODER_SIZE_PX, x : x + ENCODER_SIZE_PX]
+    dx, dy = (int(v) for v in rng.integers(-2, 3, 2))
+    y = max(0, min(CROP_SIZE_PX - ENCODER_SIZE_PX, y + dy))
+    view = crops01[:, :, y : y + ENCODER_SIZE_PX, x + dx : x + dx + ENCODER_SIZE_PX]
+    return (view * float(rng.uniform(0.92, 1.08)) + float(rng.uniform(-0.03, 0.03))).clamp(0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityTerms:
+    """What the training encoders say about a batch of outputs, averaged over the encoders."""
+
+    attraction: Tensor  # mean 1 - cos(output, wanted)
+    repulsion: Tensor  # mean relu(cos(output, original) - margin)
+    features: Tensor  # mean feature distance to the original, where that was asked for
+
+
+def identity_terms(
+    encoders: Sequence[IdentityEncoder],
+    output01: Tensor,
+    original01: Tensor,
+    own_unit: Tensor,
+    wanted_unit: Tensor,
+    own: Tensor,
+    margin: float,
+    rng: np.random.Generator,
+    feature_rows: int = 6,
+) -> IdentityTerms:
+    """Compute the identity losses.
+
+    Args:
+        encoders: frozen training encoders of one common space.
+        output01: [n, 3, 128, 128] generated crops.
+        original01: [n, 3, 128, 128] the crops they replace.
+        own_unit: [n, 128] identity of the original (the teacher's label).
+        wanted_unit: [n, 128] identity to paint.
+        own: [n] true where the wanted identity is the crop's own: no repulsion, but features.
+        margin: cosine to the original below which nothing repels.
+        rng: jitter.
+        feature_rows: at most this many rows are compared in features (that costs a second pass
+            over the originals), with the first encoder only.
+    """
+    attraction = repulsion = features = output01.new_zeros(())
+    swapped = torch.nonzero(~own).flatten()
+    # Own faces that are looked at: those compared in features. The rest cost time for little.
+    compared = torch.nonzero(own).flatten()[: feature_rows if len(swapped) == 0 else 2]
+    looked = torch.cat([compared, swapped])
+    view, n_own = encoder_view(output01[looked], rng), len(compared)
+    for index, encoder in enumerate(encoders):
+        got, maps = encoder.with_features(view)
+        unit = functional.normalize(got.float(), dim=1)
+        attraction = attraction + (1.0 - (unit * wanted_unit[looked]).sum(1)).mean()
+        if len(swapped):
+            close = (unit * own_unit[looked]).sum(1)[n_own:]
+            repulsion = repulsion + functional.relu(close - margin).mean()
+        if index == 0 and n_own:
+            with torch.no_grad():
+                true_maps = encoder.with_features(encoder_view(original01[compared]))[1]
+            for mine, true in zip(maps, true_maps, strict=True):
+                cosine = functional.cosine_similarity(mine[:n_own].float(), true.float(), dim=1)
+                features = features + (1.0 - cosine).mean() / len(maps)
+    n = len(encoders)
+    return IdentityTerms(attraction / n, repulsion / n, features)
+
+
+def masked_l1(output01: Tensor, target01: Tensor, weight: Tensor) -> Tensor:
+    """Mean absolute difference where `weight` [n, 1, h, w] says so."""
+    total = weight.sum() * output01.shape[1] + 1e-6
+    return ((output01 - target01).abs() * weight).sum() / total
+
+
+def light_difference(output01: Tensor, target01: Tensor, weight: Tensor, cell_px: int) -> Tensor:
+    """Mean absolute difference of cell averages: the light must stay, the texture need not."""
+    mine = functional.avg_pool2d(output01 * weight, cell_px)
+    theirs = functional.avg_pool2d(target01 * weight, cell_px)
+    share = functional.avg_pool2d(weight, cell_px)
+    return (mine - theirs).abs().sum() / (share.sum() * output01.shape[1] + 1e-6)
+
+
+def attribute_difference(
+    net: AttributeNet, output01: Tensor, points_px: Tensor, pose_deg: Tensor, expression: Tensor
+) -> Tensor:
+    """How far the output's landmarks, pose and expression are from those that were asked for.
+
+    The measuring network is this project's own attribute network, frozen.
+    """
+    points, pose, logits = net(output01)
+    scaled = (points - points_px).abs().mean() / (0.03 * EYE_DISTANCE_PX)
+    turned = (pose - pose_deg).abs().mean() / 4.0
+    bent = (torch.sigmoid(logits) - expression).abs().mean() * 4.0
+    return scaled + turned + bent
