@@ -11,11 +11,11 @@ from itertools import groupby
 import numpy as np
 
 from deid_ops.track.link import LinkParams, link_tracks, person_vectors
-from deid_ops.track.params import TrackParams
 from deid_ops.track.summary import SegmentPlace, TrackSummary, summarize_tracks
 from deid_ops.types import FaceTracks
 from jobs.anchoring import Anchors
 from jobs.config import JobConfig
+from jobs.models import track_params
 from jobs.rows import Row, segment_part, tracks_from_row, tracks_to_row
 from jobs.stages.replace import planned_treatments
 
@@ -37,11 +37,7 @@ def _link_scope(scope: str, rows: Sequence[Row], config: JobConfig, anchors: Anc
     summaries: list[TrackSummary] = []
     for row, boxes in zip(rows, tracks, strict=True):
         summaries += _summaries(row, boxes)
-    params = LinkParams(
-        track=TrackParams(
-            max_gap_frames=config.track.max_gap_frames, extend_frames=config.track.extend_frames
-        )
-    )
+    params = LinkParams(track=track_params(config))
     persons = link_tracks(summaries, params)
     vectors = person_vectors(summaries, persons)
     chosen: dict[str, tuple[list[int], float]] = {}

@@ -33,6 +33,7 @@ from deid_ops.swap.crop import (
     MASK_HALF_AXES_PX,
     MASK_POWER,
 )
+from deid_ops.track.params import TrackParams
 from deid_ops.types import U8, Bool
 from deid_ops.video.child import DecodeLimits
 from deid_ops.video.policy import MediaPolicy
@@ -80,6 +81,12 @@ def detect_params(config: JobConfig) -> DetectParams:
         batch=section.batch_frames,
         tile_px=section.tile_px,
     )
+
+
+def track_params(config: JobConfig) -> TrackParams:
+    """Return gaps and margins of the tracker."""
+    section = config.track
+    return TrackParams(max_gap_frames=section.max_gap_frames, extend_frames=section.extend_frames)
 
 
 def first_detector(config: JobConfig) -> Detector:

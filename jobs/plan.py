@@ -21,9 +21,10 @@ from jobs.config import JobConfig
 from jobs.fingerprint import unit_id
 from jobs.media import STILL, Media, open_media
 from jobs.models import decode_limits
-from jobs.rows import Row
+from jobs.rows import Row, empty_value
 from jobs.sources import SourceCache
 from schemas.columns import SchemaError
+from schemas.edges import SEGMENT
 from schemas.tables import MANIFEST
 
 
@@ -129,7 +130,6 @@ def _planned(
         "time_base_den": span.time_base.denominator,
         "scope_id": scope_id(recording, unit, config),
         "status": "ok",
-        "reason": "",
     }
 
 
@@ -162,18 +162,16 @@ def _refused(recording: Row, error: InputError, config: JobConfig) -> Row:
     return _base(recording, version) | {
         "unit_id": unit,
         "scope_id": scope_id(recording, unit, config),
-        "pts_end": None,
         "time_base_den": 1,
         "status": "quarantined",
         "reason": error.reason,
         "detail": error.detail,
         "remedy": error.remedy,
-        "stage_seconds": [],
     }
 
 
 def _base(recording: Row, version: str) -> Row:
-    return {
+    return {c.name: empty_value(c) for c in SEGMENT} | {
         "recording_id": recording["recording_id"],
         "drive_id": recording["drive_id"],
         "drive_date": recording["drive_date"],

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from deid_ops.detect.faces import find_faces
-from deid_ops.track.params import TrackParams
 from deid_ops.track.tracker import track_faces
 from jobs.media import open_media
-from jobs.models import conditioning_encoder, decode_limits, detect_params, first_detector
+from jobs.models import (
+    conditioning_encoder,
+    decode_limits,
+    detect_params,
+    first_detector,
+    track_params,
+)
 from jobs.rows import (
     Row,
     faces_from_row,
@@ -45,10 +50,7 @@ class Track:
     """Join detections to tracks, fill gaps, extend ends."""
 
     def __init__(self, context: StageContext) -> None:
-        section = context.config.track
-        self._params = TrackParams(
-            max_gap_frames=section.max_gap_frames, extend_frames=section.extend_frames
-        )
+        self._params = track_params(context.config)
 
     def __call__(self, row: Row) -> Row:
         """Replace the `face_*` columns by `box_*` and `track_*`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -13,6 +14,8 @@ from deid_ops.detect.faces import find_faces
 from deid_ops.errors import InputError
 from deid_ops.pipeline.audit import AuditModels, AuditReport, audit_segment
 from deid_ops.pipeline.compose import FrameSink, RedactKey, compose_segment
+from deid_ops.track.params import TrackParams
+from deid_ops.track.tracker import track_faces
 from deid_ops.types import BoxOrigin, Faces, FaceTracks, Reason, Treatment
 from deid_ops.video.frame import Frame
 from jobs.identity_rows import identity_row
@@ -27,6 +30,7 @@ from jobs.models import (
     judge_shas,
     media_policy,
     second_detector,
+    track_params,
 )
 from jobs.publish import keep_refused, publish_clip
 from jobs.rows import (
@@ -71,6 +75,7 @@ class Compose:
         self._limits = decode_limits(config)
         self._policy = media_policy(config)
         self._params = compose_params(config)
+        Path(context.scratch_dir).mkdir(parents=True, exist_ok=True)
 
     def __call__(self, row: Row) -> Row:
         """Add the `staged_*` columns."""
@@ -127,6 +132,7 @@ class Audit:
         self._detect_params = audit_detect_params(config)
         self._judges = {name: e.embed for name, e in judge_encoders(config).items()}
         self._judge_shas = judge_shas(config)
+        self._track_params = track_params(config)
         self._compose = Compose(context)
 
     def __call__(self, row: Row) -> Row:
@@ -136,7 +142,7 @@ class Audit:
         if len(report.missed) and self._config.audit.repair:
             n_repairs = len(report.missed)
             self._discard(row)
-            row = self._compose(_with_repairs(row, report.missed))
+            row = self._compose(_with_repairs(row, report.missed, self._track_params))
             report = self._look(row)
         if len(report.missed):
             self._refuse(row, report)
@@ -230,21 +236,21 @@ def _persons(row: Row) -> list[str]:
     return known + [f"repaired-{t}" for t in range(len(known), n_tracks)]
 
 
-def _with_repairs(row: Row, missed: Faces) -> Row:
-    """Return the row with a redacted box for every missed face, each a track of its own."""
+def _with_repairs(row: Row, missed: Faces, params: TrackParams) -> Row:
+    """Return the row with redacted boxes for missed faces, as tracks of their own.
+
+    They are tracked, filled and extended like any other: a detector that saw a face in one frame
+    of the output may see it in the next frame of the repaired one.
+    """
     tracks = tracks_from_row(row)
-    n, first = len(missed), max(tracks.n_tracks, len(row["track_person_id"]))
-    added = FaceTracks(
-        missed.frame_index,
-        np.arange(first, first + n),
-        missed.boxes_xyxy_px,
-        missed.landmarks_xy_px,
-        np.zeros(n, np.bool_),
-        np.full(n, BoxOrigin.REPAIRED, np.uint8),
-        missed.score,
-        missed.eye_distance_px,
-        missed.blur,
-        missed.turn,
+    size_wh_px = (row["width_px"], row["height_px"])
+    new = track_faces(missed, row["n_frames"], size_wh_px, params).tracks
+    n, first = len(new), max(tracks.n_tracks, len(row["track_person_id"]))
+    added = replace(
+        new,
+        track=new.track + first,
+        has_landmarks=np.zeros(n, np.bool_),
+        origin=np.full(n, BoxOrigin.REPAIRED, np.uint8),
     )
     names = tuple(FaceTracks.__dataclass_fields__)
     joined = [np.concatenate([getattr(tracks, k), getattr(added, k)]) for k in names]
@@ -254,7 +260,7 @@ def _with_repairs(row: Row, missed: Faces) -> Row:
     reason = [*row["box_reason"], *[str(Reason.AUDIT_REPAIR)] * n]
     crops = crops_from_row(row)
     place = np.argsort(order)  # where each old row lies now
-    moved = type(crops)(place[crops.row], crops.crops_bgr, crops.crop_from_frame)
+    moved = replace(crops, row=place[crops.row])
     return row | tracks_to_row(merged) | crops_to_row(moved) | {
         "box_treatment": [treatment[i] for i in order],
         "box_reason": [reason[i] for i in order],
