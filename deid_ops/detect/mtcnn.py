@@ -86,9 +86,13 @@ class Mtcnn:
         height, width = image_bgr.shape[:2]
         scale = _CELL_PX / self._min_face_px
         found: list[Boxes] = []
+        base = image_bgr
         while min(height, width) * scale >= _CELL_PX:
             size = (int(width * scale + 1), int(height * scale + 1))
-            maps = self._proposal.run({"images": _normalised([_resized(image_bgr, size)])})
+            if base.shape[1] >= 4 * size[0]:
+                # small levels are averaged in steps: the whole image is not read for each of them
+                base = _resized(base, (base.shape[1] // 2, base.shape[0] // 2))
+            maps = self._proposal.run({"images": _normalised([_resized(base, size)])})
             candidates = _windows(maps["face"][0, 0], maps["shift"][0], scale, self._scores[0])
             found.append(candidates[nms_rows(candidates[:, :4], candidates[:, 4], 0.5)])
             scale *= _PYRAMID
