@@ -4,6 +4,7 @@ Rows are only ever added. Between two detections of a track at most `max_gap_fra
 interpolated linearly, boxes and landmarks. Before the first and after the last detection of each
 run (a track without a longer gap) `extend_frames` frames continue the motion linearly. Added boxes
 grow with the distance to the nearest detection, because linear motion is less and less true.
+Where a detection of another track covers an added box, the box is left out: the face was found.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
 
 FIT_DETECTIONS = 5  # detections that the motion at an end is fitted to
-COVERED_FRACTION = 0.8  # of a margin box inside a detection: the face was found after all
+COVERED_FRACTION = 0.7  # of an added box inside a detection: the face was found after all
 MAX_GROWTH = 2.0
 
 
@@ -33,6 +34,7 @@ class _Rows:
     frame: I64
     track: I64
     boxes: F64
+    core: F64  # boxes before they grew
     landmarks: F64
     has_landmarks: npt.NDArray[np.bool_]
     origin: I64
@@ -62,7 +64,7 @@ def fill_tracks(
         labels: `[n]` track of each detection.
         n_frames: frames of the segment; no row is added outside.
         frame_size_wh_px: margins stop where the box has left the frame.
-        params: `max_gap_frames`, `extend_frames`, `extend_growth`.
+        params: gap length, margins, growth.
 
     Returns:
         The tracks, and `[n]` the row of each detection in them.
@@ -77,10 +79,10 @@ def fill_tracks(
         seen_before = [-1, *(int(run.frame[-1]) for run in runs)]
         seen_after = [*(int(run.frame[0]) for run in runs[1:]), n_frames]
         for run, after, before in zip(runs, seen_before[:-1], seen_after, strict=True):
-            inner.append(_interpolated(run, params.extend_growth))
+            inner.append(_interpolated(run, params.gap_growth))
             outer.append(_extended(run, (after, before), frame_size_wh_px, params))
-    margins = _not_found_again(_one_per_frame(_Rows.concatenate(outer)), detected)
-    rows_all = _Rows.concatenate([detected, *inner, margins])
+    added = _Rows.concatenate([*inner, _one_per_frame(_Rows.concatenate(outer))])
+    rows_all = _Rows.concatenate([detected, _not_found_again(added, detected)])
     rows_all = rows_all.take(np.lexsort((rows_all.track, rows_all.frame)))
     row_of_face = np.empty(len(faces), dtype=np.int64)
     is_face = rows_all.face >= 0
@@ -90,12 +92,14 @@ def fill_tracks(
 
 def _detected(faces: Faces, labels: I64) -> _Rows:
     n = len(faces)
+    boxes = faces.boxes_xyxy_px.astype(np.float64)
     landmarks = faces.landmarks_xy_px.astype(np.float64)
     scalars = [faces.score, faces.eye_distance_px, faces.blur, faces.turn]
     return _Rows(
         faces.frame_index.astype(np.int64),
         labels,
-        faces.boxes_xyxy_px.astype(np.float64),
+        boxes,
+        boxes,
         landmarks,
         np.any(landmarks != 0, axis=(1, 2)),  # a detector without landmarks gives zeros
         np.full(n, int(BoxOrigin.DETECTED)),
@@ -123,14 +127,15 @@ def _interpolated(run: _Rows, growth: float) -> _Rows:
         return (1 - weight) * values[before] + weight * values[after]
 
     distance = np.minimum(wanted - run.frame[before], run.frame[after] - wanted)
-    boxes = grow(mix(run.boxes), np.minimum(1 + growth * distance, MAX_GROWTH))
+    core = mix(run.boxes)
     has_landmarks = run.has_landmarks[before] & run.has_landmarks[after]
     landmarks = np.where(has_landmarks[:, None, None], mix(run.landmarks), 0.0)
     return _added(
         run,
         BoxOrigin.INTERPOLATED,
         frame=wanted,
-        boxes=boxes,
+        boxes=grow(core, np.minimum(1 + growth * distance, MAX_GROWTH)),
+        core=core,
         landmarks=landmarks,
         has_landmarks=has_landmarks,
         scalars=mix(run.scalars),
@@ -152,29 +157,30 @@ def _extended(
     first, last = int(run.frame[0]), int(run.frame[-1])
     early, late = first - steps, last + steps
     early, late = early[early > between_frames[0]], late[late < between_frames[1]]
-    head = _continued(run.take(np.arange(len(run.frame)) < FIT_DETECTIONS), early, params)
-    tail = _continued(run.take(np.arange(-min(FIT_DETECTIONS, len(run.frame)), 0)), late, params)
+    head = _continued(run.take(np.arange(len(run.frame)) < FIT_DETECTIONS), early)
+    tail = _continued(run.take(np.arange(-min(FIT_DETECTIONS, len(run.frame)), 0)), late)
     head, tail = _inside(head, frame_size_wh_px), _inside(tail, frame_size_wh_px)
     frame = np.concatenate([early[: len(head)], late[: len(tail)]])
+    core = np.concatenate([head, tail])
+    distance = np.abs(frame[:, None] - run.frame[[0, -1]][None, :]).min(axis=1)
     end = np.concatenate([np.zeros(len(head), np.int64), np.full(len(tail), len(run.frame) - 1)])
     n = len(frame)
     return _added(
         run,
         BoxOrigin.EXTENDED,
         frame=frame,
-        boxes=np.concatenate([head, tail]),
+        boxes=grow(core, np.minimum(1 + params.extend_growth * distance, MAX_GROWTH)),
+        core=core,
         landmarks=np.zeros((n, 5, 2)),
         has_landmarks=np.zeros(n, dtype=np.bool_),
         scalars=run.scalars[end],
     )
 
 
-def _continued(ends: _Rows, targets: I64, params: TrackParams) -> F64:
+def _continued(ends: _Rows, targets: I64) -> F64:
     if len(targets) == 0:
         return np.zeros((0, 4))
-    boxes = extrapolate(ends.frame, ends.boxes, targets)
-    distance = np.abs(targets[:, None] - ends.frame[None, :]).min(axis=1)
-    return grow(boxes, np.minimum(1 + params.extend_growth * distance, MAX_GROWTH))
+    return extrapolate(ends.frame, ends.boxes, targets)
 
 
 def _inside(boxes: F64, frame_size_wh_px: tuple[int, int]) -> F64:
@@ -191,6 +197,7 @@ def _added(
     *,
     frame: I64,
     boxes: F64,
+    core: F64,
     landmarks: F64,
     has_landmarks: npt.NDArray[np.bool_],
     scalars: F64,
@@ -200,6 +207,7 @@ def _added(
         frame,
         np.full(n, run.track[0]),
         boxes,
+        core,
         landmarks,
         has_landmarks,
         np.full(n, int(origin)),
@@ -215,24 +223,32 @@ def _one_per_frame(margins: _Rows) -> _Rows:
     starts = np.flatnonzero(np.append(True, np.any(np.diff(keys, axis=0) != 0, axis=1)))
     if len(rows.frame) == 0 or len(starts) == len(rows.frame):
         return rows
-    low = np.minimum.reduceat(rows.boxes[:, :2], starts)
-    high = np.maximum.reduceat(rows.boxes[:, 2:], starts)
-    return replace(rows.take(starts), boxes=np.concatenate([low, high], axis=1))
+    return replace(
+        rows.take(starts), boxes=_hulls(rows.boxes, starts), core=_hulls(rows.core, starts)
+    )
 
 
-def _not_found_again(margins: _Rows, detected: _Rows) -> _Rows:
-    """Drop margin boxes that lie inside a detection of the same frame: it covers them already.
+def _hulls(boxes: F64, starts: npt.NDArray[np.intp]) -> F64:
+    """Common hulls of consecutive groups of boxes."""
+    low = np.minimum.reduceat(boxes[:, :2], starts)
+    high = np.maximum.reduceat(boxes[:, 2:], starts)
+    return np.concatenate([low, high], axis=1)
 
-    Without this a track that was cut in two would redact the first frames of its own second half.
+
+def _not_found_again(added: _Rows, detected: _Rows) -> _Rows:
+    """Drop added boxes that lie inside a detection of the same frame: it covers them already.
+
+    Without this a track that was cut in two would redact the first frames of its own second half,
+    and a second box on a face the frames in which only the first was found.
     """
-    keep = np.ones(len(margins.frame), dtype=np.bool_)
-    for frame in np.unique(margins.frame):
-        rows = np.flatnonzero(margins.frame == frame)
+    keep = np.ones(len(added.frame), dtype=np.bool_)
+    for frame in np.unique(added.frame):
+        rows = np.flatnonzero(added.frame == frame)
         left = np.searchsorted(detected.frame, frame, side="left")
         right = np.searchsorted(detected.frame, frame, side="right")
-        covered = covered_fraction_matrix(margins.boxes[rows], detected.boxes[left:right])
+        covered = covered_fraction_matrix(added.core[rows], detected.boxes[left:right])
         keep[rows] = ~np.any(covered >= COVERED_FRACTION, axis=1)
-    return margins.take(keep)
+    return added.take(keep)
 
 
 def _to_tracks(rows: _Rows) -> FaceTracks:

@@ -17,8 +17,9 @@ class TrackParams:
     Attributes:
         max_gap_frames: longest run of frames without detection that is interpolated.
         extend_frames: frames added before the first and after the last detection of each run.
-        extend_growth: growth of an added box per frame of distance to the nearest detection,
-            as a fraction of its size (0.04: 4 % wider and higher each frame).
+        extend_growth: growth of a box beyond an end per frame of distance to the detection, as a
+            fraction of its size (0.04: 4 % wider and higher each frame).
+        gap_growth: the same for an interpolated box and the nearer of its two detections.
         accept_distance: cosine distance below which two faces are the same person (0.63: the
             operating point at FAR 1e-3 that the anchor geometry is built on).
         overlap_distance: the looser bound that holds where boxes overlap by `overlap_iou`.
@@ -38,6 +39,7 @@ class TrackParams:
     max_gap_frames: int = 30
     extend_frames: int = 5
     extend_growth: float = 0.04
+    gap_growth: float = 0.015
     accept_distance: float = 0.63
     overlap_distance: float = 0.8
     overlap_iou: float = 0.5
@@ -63,5 +65,5 @@ class TrackParams:
             raise SetupError(
                 f"TrackParams.embedding_momentum is {self.embedding_momentum}, outside [0, 1)"
             )
-        if self.extend_growth < 0 or self.motion_size_ratio_max < 1:
-            raise SetupError("TrackParams: extend_growth must be >= 0, motion_size_ratio_max >= 1")
+        if min(self.extend_growth, self.gap_growth) < 0 or self.motion_size_ratio_max < 1:
+            raise SetupError("TrackParams: growth must be >= 0, motion_size_ratio_max >= 1")

@@ -122,7 +122,7 @@ def test_backward_pass_recovers_a_blurred_beginning():
 def test_gap_is_interpolated_with_landmarks():
     frames = [0, 1, 2, 6, 7, 8]
     faces = face_rows(frames, line(frames, (100, 100), (10, 0)), person=1)
-    result, _ = persons_of(faces, 9, TrackParams(extend_growth=0.0))
+    result, _ = persons_of(faces, 9, TrackParams(gap_growth=0.0))
     tracks = result.tracks
     filled = tracks.take(tracks.origin == BoxOrigin.INTERPOLATED)
     assert filled.frame_index.tolist() == [3, 4, 5]
@@ -134,12 +134,14 @@ def test_gap_is_interpolated_with_landmarks():
 def test_added_boxes_grow_with_the_distance_to_a_detection():
     frames = [3, 4, 5, 9]
     faces = face_rows(frames, line(frames, (100, 100), (0, 0)), person=1)
-    result, _ = persons_of(faces, 12, TrackParams(extend_frames=2, extend_growth=0.1))
+    result, _ = persons_of(
+        faces, 12, TrackParams(extend_frames=2, extend_growth=0.1, gap_growth=0.05)
+    )
     t = result.tracks
     width = dict(
         zip(t.frame_index.tolist(), np.diff(t.boxes_xyxy_px[:, [0, 2]])[:, 0], strict=True)
     )
-    expected = {1: 48, 2: 44, 3: 40, 4: 40, 5: 40, 6: 44, 7: 48, 8: 44, 9: 40, 10: 44, 11: 48}
+    expected = {1: 48, 2: 44, 3: 40, 4: 40, 5: 40, 6: 42, 7: 44, 8: 42, 9: 40, 10: 44, 11: 48}
     assert width == pytest.approx(expected)
 
 
@@ -213,6 +215,7 @@ any_params = st.builds(
     max_gap_frames=st.integers(0, 10),
     extend_frames=st.integers(0, 10),
     extend_growth=st.sampled_from([0.0, 0.05, 1.0]),
+    gap_growth=st.sampled_from([0.0, 0.02, 1.0]),
     accept_distance=st.floats(0, 2),
     overlap_distance=st.floats(0, 2),
     overlap_iou=st.floats(0, 1),
