@@ -142,7 +142,7 @@ class JobConfig(Section):
     """Everything a run depends on, except the manifest, the lake and the secret key."""
 
     dataset: str = Field("fleet", pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    max_attempts: int = Field(3, ge=1)
+    max_attempts: int = Field(3, ge=2, description="the last one is a quarantine row")
     video: VideoSection = VideoSection()
     detect: DetectSection = DetectSection()
     track: TrackSection = TrackSection()

@@ -151,6 +151,8 @@ class _Run:
         self.reasons: Counter[str] = Counter()
         self.planned = self._plan()
         self.facts = self._facts()
+        if request.found_only:
+            self.planned = self._with_found_faces(self.planned)
         self.lease = acquire_lease(self.lake, self.facts.plan_id, self.run_id)
 
     def work(self) -> Summary:
@@ -196,6 +198,12 @@ class _Run:
             has_gpu=any(pool.gpus > 0 for pool in pools),
         )
 
+    def _with_found_faces(self, rows: Sequence[Row]) -> list[Row]:
+        units = [row["unit_id"] for row in rows]
+        found = found_tracks(self.lake, units, self.facts.find_fingerprint)["unit_id"]
+        held = set(found.to_pylist())
+        return [row for row in rows if row["unit_id"] in held]
+
     def _done(self) -> set[str]:
         again = {r["unit_id"] for r in self.planned if r["reason"] in TRANSIENT}
         done = done_units(
@@ -225,8 +233,8 @@ class _Run:
         finished = [*refused]
         for row in runner.map(linked, REPLACE):
             finished.append(row)
-            self._tell("unit", unit=row["unit_id"], status=row["status"], reason=row["reason"],
-                       seconds=row["duration_s"])  # fmt: skip
+            facts = {name: row[name] for name in ("status", "reason")}
+            self._tell("unit", unit=row["unit_id"], seconds=row["duration_s"], **facts)
         if len(finished) != len(wave):
             raise InvariantError(f"wave of {len(wave)} units ended with {len(finished)}")
         self._commit(finished)

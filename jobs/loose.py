@@ -10,7 +10,9 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +48,14 @@ class Outcome:
     message: str
 
 
+@dataclass(frozen=True)
+class Timed:
+    """An audited row with its stage times, and how long loading the models took."""
+
+    row: Row
+    load_s: float
+
+
 def run_files(
     files: Sequence[Path], out: Path, config: JobConfig, secret_key: bytes
 ) -> Iterator[Outcome]:
@@ -55,25 +65,53 @@ def run_files(
         SetupError: two files have one name, or a file lies in the output folder.
     """
     _refuse_clashes(files, out)
+    with _context(out, config, secret_key) as context:
+        runner = InlineRunner(context)
+        for file in files:
+            yield _one(file, out, context, runner)
+
+
+def run_timed(file: Path, out: Path, config: JobConfig, secret_key: bytes) -> Timed:
+    """Treat one file and return its audited row; nothing is kept.
+
+    Raises:
+        SetupError: the file was refused.
+    """
+    with _context(out, config, secret_key) as context:
+        runner = InlineRunner(context)
+        started = time.perf_counter()
+        runner.load((*FIND, *_TO_AUDIT))
+        load_s = time.perf_counter() - started
+        row = _treated(file, context, runner)
+    if row["status"] != "ok":
+        raise SetupError(f"{file}: {row['reason']}: {row['detail']}")
+    return Timed(row, load_s)
+
+
+@contextmanager
+def _context(out: Path, config: JobConfig, secret_key: bytes) -> Iterator[StageContext]:
+    """Give a context whose one segment is the whole file, with a work folder inside `out`."""
     out.mkdir(parents=True, exist_ok=True)
     whole = config.model_copy(
         update={"video": config.video.model_copy(update={"max_segment_s": float("inf")})}
     )
     fingerprint = pipeline_fingerprint(whole, weights_in_use(whole), secret_key)
     with tempfile.TemporaryDirectory(prefix=".deid-", dir=out) as work:
-        context = StageContext(whole, work, "loose", secret_key, work, fingerprint)
-        runner = InlineRunner(context)
-        for file in files:
-            yield _one(file, out, context, runner)
+        yield StageContext(whole, work, "loose", secret_key, work, fingerprint)
 
 
-def _one(file: Path, out: Path, context: StageContext, runner: InlineRunner) -> Outcome:
+def _treated(file: Path, context: StageContext, runner: InlineRunner) -> Row:
     row = _planned(file, context)
     if row["status"] == "ok":
         (row,) = runner.map([row], FIND)
     if row["status"] == "ok":
         (linked,) = link_wave([row], context.config, context.secret_key)
         (row,) = runner.map([linked], _TO_AUDIT)
+    return row
+
+
+def _one(file: Path, out: Path, context: StageContext, runner: InlineRunner) -> Outcome:
+    row = _treated(file, context, runner)
     if row["status"] != "ok":
         error = InputError(row["reason"], str(file), row["detail"], row["remedy"])
         return Outcome(file, None, 0, 0, 0, row["reason"], str(error))

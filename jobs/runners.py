@@ -49,6 +49,11 @@ class InlineRunner:
                 batch = self._actor(stage)(batch)
             yield from from_table(stages[-1].emits, batch)
 
+    def load(self, stages: Sequence[Stage]) -> None:
+        """Load the models of the stages before the first row comes."""
+        for stage in stages:
+            self._actor(stage)
+
     def _actor(self, stage: Stage) -> StageActor:
         if stage.name not in self._actors:
             self._actors[stage.name] = StageActor(stage, self._context)

@@ -67,6 +67,6 @@ class Track:
         )
 
 
-DETECT = Stage("detect", Detect, PLANNED, DETECTED)
+DETECT = Stage("detect", Detect, PLANNED, DETECTED, can_crash=True)
 TRACK = Stage("track", Track, DETECTED, TRACKED)
 FIND = (DETECT, TRACK)

@@ -267,7 +267,7 @@ def _with_repairs(row: Row, missed: Faces, params: TrackParams) -> Row:
     }  # fmt: skip
 
 
-COMPOSE = Stage("compose", Compose, DIFFUSED, COMPOSED)
-AUDIT = Stage("audit", Audit, COMPOSED, AUDIT_DONE)
+COMPOSE = Stage("compose", Compose, DIFFUSED, COMPOSED, can_crash=True)
+AUDIT = Stage("audit", Audit, COMPOSED, AUDIT_DONE, can_crash=True)
 PUBLISH = Stage("publish", Publish, AUDIT_DONE, PUBLISHED)
 REPLACE = (SWAP, DIFFUSE, COMPOSE, AUDIT, PUBLISH)

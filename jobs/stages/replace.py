@@ -153,5 +153,5 @@ def planned_treatments(
     return treatments, reasons
 
 
-SWAP = Stage("swap", Swap, LINKED, SWAPPED)
-DIFFUSE = Stage("diffuse", Diffuse, SWAPPED, DIFFUSED)
+SWAP = Stage("swap", Swap, LINKED, SWAPPED, can_crash=True)
+DIFFUSE = Stage("diffuse", Diffuse, SWAPPED, DIFFUSED, can_crash=True)

@@ -18,7 +18,9 @@ import pyarrow as pa
 
 from deid_ops.errors import InputError, RetryableError, SetupError
 from jobs.config import JobConfig
+from jobs.lake.attempts import AttemptLedger
 from jobs.rows import Row, add_seconds, from_table, quarantined, segment_part, to_table
+from jobs.storage import Storage
 from schemas.columns import Edge
 
 RETRIES = 3
@@ -51,12 +53,21 @@ Operation = Callable[[Row], Row]
 
 @dataclass(frozen=True)
 class Stage:
-    """One named step of the pipeline; `build` makes its operation inside the worker."""
+    """One named step of the pipeline.
+
+    Attributes:
+        name: also names its pool in the configuration.
+        build: makes the operation inside the worker.
+        reads: edge of the rows it takes.
+        emits: edge of the rows it gives.
+        can_crash: it decodes or runs models, so a worker may die of a row: attempts are counted.
+    """
 
     name: str
     build: Callable[[StageContext], Operation]
     reads: Edge
     emits: Edge
+    can_crash: bool = False
 
 
 def check_pipeline(stages: Sequence[Stage]) -> None:
@@ -84,6 +95,13 @@ class StageActor:
     def __init__(self, stage: Stage, context: StageContext) -> None:
         self._stage = stage
         self._operation = stage.build(context)
+        self._ledger: AttemptLedger | None = None
+        if stage.can_crash:
+            self._ledger = AttemptLedger(
+                Storage(context.lake_uri),
+                context.pipeline_fingerprint,
+                context.config.max_attempts - 1,
+            )
         self._free_since = time.perf_counter()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -108,7 +126,7 @@ class StageActor:
     def _run(self, row: Row) -> Row:
         for attempt in range(1, RETRIES + 1):
             try:
-                return self._operation(row)
+                return self._guarded(row) if attempt == 1 else self._operation(row)
             except InputError as error:
                 _LOG.warning("quarantined %s at %s: %s", row["unit_id"], self._stage.name, error)
                 return quarantined(row, self._stage.name, error)
@@ -121,3 +139,14 @@ class StageActor:
                     return quarantined(row, self._stage.name, failed)
                 time.sleep(0.5 * 2**attempt)
         raise AssertionError("unreachable")
+
+    def _guarded(self, row: Row) -> Row:
+        """Count the attempt before it is made, and forget it when the worker lived through it."""
+        if self._ledger is None:
+            return self._operation(row)
+        row = row | {"attempt": self._ledger.begin(row["unit_id"], self._stage.name)}
+        try:
+            return self._operation(row)
+        finally:
+            # Also after an exception: the worker lives, and the caller decides what it means.
+            self._ledger.forget(row["unit_id"], self._stage.name)
