@@ -1,0 +1,71 @@
+"""Contracts of the swap: the attribute network and the generator, as ONNX files.
+
+Anyone's network with these names and shapes can take the place of the shipped ones.
+"""
+
+from __future__ import annotations
+
+from deid_ops.inference.contracts import ModelContract, TensorSpec
+from deid_ops.swap.crop import CROP_SIZE_PX
+from deid_ops.swap.layout import N_EXPRESSION, N_POINTS
+
+IDENTITY_DIM = 128
+LIGHT_CELLS = 8
+#: Key of the attribute file's metadata that holds the mean face (`face_shape.npz`, base64).
+FACE_SHAPE_KEY = "face_shape_npz_base64"
+
+ATTRIBUTES = ModelContract(
+    "attributes",
+    inputs=(
+        TensorSpec(
+            "crops_rgb",
+            "float32",
+            ("n", 3, CROP_SIZE_PX, CROP_SIZE_PX),
+            (0.0, 1.0),
+            "RGB crops of deid_ops/swap/crop.py",
+        ),
+    ),
+    outputs=(
+        TensorSpec("points_px", "float32", ("n", N_POINTS, 2), None, "landmarks in crop pixels"),
+        TensorSpec("pose_deg", "float32", ("n", 3), (-180.0, 180.0), "roll, pitch, yaw"),
+        TensorSpec("expression", "float32", ("n", N_EXPRESSION), (0.0, 1.0), "coefficients"),
+    ),
+)
+
+SURROUNDINGS = TensorSpec(
+    "surroundings_rgb",
+    "float32",
+    ("n", 3, CROP_SIZE_PX, CROP_SIZE_PX),
+    (0.0, 1.0),
+    "RGB; zero inside INNER_MASK, the crop's own pixels outside",
+)
+POINTS = TensorSpec(
+    "points_px", "float32", ("n", N_POINTS, 2), None, "retargeted landmarks in crop pixels"
+)
+ANCHOR = TensorSpec(
+    "anchor_unit", "float32", ("n", IDENTITY_DIM), (-1.0, 1.0), "identity to paint, unit length"
+)
+CROP = TensorSpec(
+    "crop_rgb",
+    "float32",
+    ("n", 3, CROP_SIZE_PX, CROP_SIZE_PX),
+    (0.0, 1.0),
+    "RGB; outside INNER_MASK equal to surroundings_rgb",
+)
+
+GENERATOR = ModelContract(
+    "generator",
+    inputs=(
+        SURROUNDINGS,
+        TensorSpec(
+            "light_rgb",
+            "float32",
+            ("n", 3, LIGHT_CELLS, LIGHT_CELLS),
+            (0.0, 1.0),
+            "RGB averages over cells of 16x16 px: all that is known of the face's pixels",
+        ),
+        POINTS,
+        ANCHOR,
+    ),
+    outputs=(CROP,),
+)

@@ -1,0 +1,92 @@
+"""The swap at run time: (crop, anchor) -> crop of a person who does not exist."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from deid_ops.errors import InvariantError
+from deid_ops.inference.contracts import check_contract
+from deid_ops.inference.session import Runtime
+from deid_ops.swap.attributes import BUCKETS, AttributeReader
+from deid_ops.swap.conditions import prepare_conditions, to_bgr, to_planes
+from deid_ops.swap.contract import GENERATOR, IDENTITY_DIM
+from deid_ops.swap.crop import CROP_SIZE_PX
+from deid_ops.types import F32, U8
+
+
+class Generator:
+    """The leak-proof generator with the attribute network that feeds it.
+
+    Args:
+        path: generator, contract `swap/contract.py: GENERATOR`.
+        attributes_path: attribute network, contract `ATTRIBUTES`.
+        providers: as for `OrtModel`.
+        threads: CPU threads, 0 for all.
+
+    Raises:
+        SetupError: a file is missing or does not fit its contract.
+
+    Example:
+        >>> swap = Generator("generator.onnx", "attributes.onnx")  # doctest: +SKIP
+        >>> swap(crops_bgr, landmarks5_crop_px, anchors_unit).shape  # doctest: +SKIP
+        (7, 128, 128, 3)
+    """
+
+    def __init__(
+        self,
+        path: str,
+        attributes_path: str,
+        providers: tuple[str, ...] = ("cpu",),
+        threads: int = 0,
+    ) -> None:
+        runtime = Runtime(tuple(providers), threads)
+        self._model = runtime.open(path, BUCKETS, path)
+        check_contract(self._model, GENERATOR)
+        self._attributes = AttributeReader(attributes_path, runtime)
+
+    @property
+    def provider(self) -> str:
+        """What the generator really runs on."""
+        return self._model.provider
+
+    def __call__(self, crops_bgr: U8, landmarks5_crop_px: F32, anchors_unit: F32) -> U8:
+        """Paint the anchors' identities.
+
+        Args:
+            crops_bgr: [n, 128, 128, 3] crops of `deid_ops/swap/crop.py`.
+            landmarks5_crop_px: [n, 5, 2]; the crop is aligned by them already, so this network
+                needs them only to know that the caller has them. Other generators may use them.
+            anchors_unit: [n, 128].
+
+        Returns:
+            [n, 128, 128, 3] BGR; outside `INNER_MASK` the input's own pixels.
+        """
+        check_crops(crops_bgr, anchors_unit)
+        if landmarks5_crop_px.shape != (len(crops_bgr), 5, 2):
+            raise InvariantError(f"Generator: landmarks are {landmarks5_crop_px.shape}")
+        planes = to_planes(crops_bgr)
+        seen = self._attributes.read(planes)
+        feeds = prepare_conditions(
+            planes,
+            self._attributes.shape,
+            seen.points_px,
+            seen.pose_deg,
+            seen.expression,
+            anchors_unit,
+        )
+        return to_bgr(self._model.run(feeds)["crop_rgb"])
+
+
+def check_crops(crops_bgr: U8, anchors_unit: F32) -> None:
+    """Refuse crops or anchors of the wrong shape.
+
+    Raises:
+        InvariantError: a shape differs.
+    """
+    want = (len(crops_bgr), CROP_SIZE_PX, CROP_SIZE_PX, 3)
+    if crops_bgr.shape != want or crops_bgr.dtype != np.uint8:
+        raise InvariantError(f"crops are {crops_bgr.dtype}{crops_bgr.shape}, expected uint8{want}")
+    if anchors_unit.shape != (len(crops_bgr), IDENTITY_DIM):
+        raise InvariantError(
+            f"anchors are {anchors_unit.shape}, expected ({len(crops_bgr)}, {IDENTITY_DIM})"
+        )
