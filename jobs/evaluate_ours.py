@@ -18,7 +18,7 @@ from deid_ops.detect.quality import blurs, turns
 from deid_ops.errors import SetupError
 from deid_ops.judge.ladder import gate_faces
 from deid_ops.metrics.faceset import FaceSet
-from deid_ops.pipeline.settle import DiffuseCrops, JudgeOfCrops, ReplaceModels, settle_segment
+from deid_ops.pipeline.settle import JudgeOfCrops, ReplaceModels, settle_segment
 from deid_ops.pipeline.swap import GenerateCrops, swap_segment
 from deid_ops.redact.fill import CodeRange, Extent, RedactParams, draw_noise, fill_plane
 from deid_ops.swap.crop import CROP_SIZE_PX, apply_matrices, blend_mask, crop_matrices, warp_crop
@@ -90,9 +90,9 @@ class OwnReplacement:
     def subjects(self, faces: FaceSet) -> dict[str, Replacement]:
         """Return the set after every variant of the treatment."""
         chosen = self._chosen_anchors(faces)
-        result = {"ours_undiffused": self._unjudged(faces, chosen, None)}
+        result = {"ours_undiffused": self._unjudged(faces, chosen, diffuse=False)}
         if self._denoise is not None:
-            result["ours_unjudged"] = self._unjudged(faces, chosen, self._diffuse)
+            result["ours_unjudged"] = self._unjudged(faces, chosen, diffuse=True)
         result["ours"] = self._judged(faces, chosen)
         return result
 
@@ -112,6 +112,28 @@ class OwnReplacement:
             return self._generated(crops, points, anchors, diffuse=diffuse)
 
         return Defence(name, treat)
+
+    def release(self, faces: FaceSet, secret_key: bytes) -> Treated:
+        """Return the set as one release: one anchor per person, chosen with the given key."""
+        anchors = Anchors(self._config, secret_key)
+        own = np.concatenate(
+            [
+                self._encoder.embed(image, points[None])
+                for image, points in zip(faces.images_bgr, faces.landmarks_xy_px, strict=True)
+            ]
+        )
+        taken: set[int] = set()
+        ids = np.zeros(len(faces), dtype=np.int64)
+        for person in np.unique(faces.person):
+            rows = np.flatnonzero(faces.person == person)
+            mean = own[rows].mean(axis=0)
+            vector = (mean / np.linalg.norm(mean)).astype(np.float32)
+            chosen, _ = anchors.choose(vector, "release", str(person), taken)
+            if chosen[0] < 0:  # the bank is smaller than the set: the job would redact from here on
+                taken.clear()
+                chosen, _ = anchors.choose(vector, "release", str(person), taken)
+            ids[rows] = chosen[0]
+        return self._treated(faces, self._vectors(ids.tolist()), diffuse=True)
 
     def _diffuse(self, crops: U8, points: F32, anchors: F32, strength: float) -> U8:
         out: U8 = self._denoise(crops, points, anchors, strength, secrets.token_bytes)
@@ -139,28 +161,30 @@ class OwnReplacement:
             chosen.append(self._anchors.choose(vector, f"picture-{i}", "person", set())[0])
         return chosen
 
-    def _unjudged(
-        self, faces: FaceSet, chosen: list[list[int]], diffuse: DiffuseCrops | None
-    ) -> Replacement:
+    def _unjudged(self, faces: FaceSet, chosen: list[list[int]], *, diffuse: bool) -> Replacement:
+        anchors = self._vectors([ids[0] for ids in chosen])
+        n = len(faces)
+        treated = self._treated(faces, anchors, diffuse=diffuse)
+        return Replacement(treated, np.ones(n, np.bool_), (Reason.REPLACED,) * n)
+
+    def _treated(self, faces: FaceSet, anchors: F32, *, diffuse: bool) -> Treated:
         matrices = crop_matrices(faces.landmarks_xy_px)
         points = apply_matrices(matrices, faces.landmarks_xy_px)
         pairs = zip(faces.images_bgr, matrices, strict=True)
         before = np.stack([warp_crop(image, matrix) for image, matrix in pairs])
-        anchors = self._vectors([ids[0] for ids in chosen])
         after = np.concatenate(
             [
                 self._generated(
                     before[i : i + _BATCH],
                     points[i : i + _BATCH],
                     anchors[i : i + _BATCH],
-                    diffuse=diffuse is not None,
+                    diffuse=diffuse,
                 )
                 for i in range(0, len(faces), _BATCH)
             ]
         )
-        n = len(faces)
-        treated = _composed(faces, before, after, matrices, np.ones(n, np.bool_), self._config)
-        return Replacement(treated, np.ones(n, np.bool_), (Reason.REPLACED,) * n)
+        everyone = np.ones(len(faces), np.bool_)
+        return _composed(faces, before, after, matrices, everyone, self._config)
 
     def _judged(self, faces: FaceSet, chosen: list[list[int]]) -> Replacement:
         config, tracks = self._config, _as_tracks(faces)
