@@ -42,7 +42,14 @@ _SELDOM_S = 1.0  # `indexed` comes once a recording: at most one line a second
 def observer(stream: TextIO | None = None) -> Observer:
     """Return what reports a run on `stream` (standard error where None)."""
     out = sys.stderr if stream is None else stream
-    return ProgressBar(out) if out.isatty() else JsonLines(out)
+    shown: Observer = ProgressBar(out) if out.isatty() else JsonLines(out)
+    metrics = RayMetrics()
+
+    def both(event: str, fields: dict[str, Any]) -> None:
+        shown(event, fields)
+        metrics(event, fields)
+
+    return both
 
 
 class JsonLines:
@@ -69,6 +76,44 @@ class JsonLines:
         entry |= fields | self._rate.of(event, fields, now)
         self._out.write(json.dumps(entry, default=str) + "\n")
         self._out.flush()
+
+
+class RayMetrics:
+    """Counts a run for Prometheus through Ray, as soon as and only if Ray runs.
+
+    `deid_units` (tags `status`, `reason`), `deid_video_seconds`, `deid_planned_units`,
+    `deid_done_units`; Ray exports them as `ray_deid_...`.
+    """
+
+    def __init__(self) -> None:
+        self._counters: tuple[Any, Any, Any, Any] | None = None
+        self._planned, self._done_before = 0, 0
+
+    def __call__(self, event: str, fields: dict[str, Any]) -> None:
+        """Count an event."""
+        if event == "planned":
+            self._planned, self._done_before = fields["planned"], fields["done_before"]
+        ray = sys.modules.get("ray")
+        if event not in {"unit", "committed"} or ray is None or not ray.is_initialized():
+            return
+        units, seconds, planned, done = self._counters or self._create()
+        if event == "unit":
+            units.inc(1, tags={"status": fields["status"], "reason": fields["reason"]})
+            seconds.inc(max(0.0, fields.get("seconds") or 0.0))
+        else:
+            planned.set(self._planned)
+            done.set(self._done_before + fields["published"] + fields["quarantined"])
+
+    def _create(self) -> tuple[Any, Any, Any, Any]:
+        from ray.util.metrics import Counter, Gauge
+
+        self._counters = (
+            Counter("deid_units", "Units that ended.", tag_keys=("status", "reason")),
+            Counter("deid_video_seconds", "Seconds of video whose unit ended."),
+            Gauge("deid_planned_units", "Units in the plan of the run."),
+            Gauge("deid_done_units", "Units in the lake, those done before included."),
+        )
+        return self._counters
 
 
 class ProgressBar:

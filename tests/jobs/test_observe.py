@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import json
 from itertools import count
+from typing import ClassVar
 
-from jobs.observe import JsonLines, ProgressBar, observer
+import pytest
+
+from jobs.observe import JsonLines, ProgressBar, RayMetrics, observer
 
 
 class Terminal(io.StringIO):
@@ -19,8 +22,47 @@ def lines(out: io.StringIO) -> list[dict[str, object]]:
 
 
 def test_a_log_gets_json_and_a_terminal_a_bar() -> None:
-    assert isinstance(observer(io.StringIO()), JsonLines)
-    assert isinstance(observer(Terminal()), ProgressBar)
+    log, terminal = io.StringIO(), Terminal()
+    for out in (log, terminal):
+        observer(out)("planned", {"planned": 1, "done_before": 1})
+    assert lines(log)[0]["event"] == "planned"
+    assert "anonymizing" in terminal.getvalue()
+
+
+class Recorded:
+    """Stands for `ray.util.metrics.Counter` and `Gauge`: keeps what was recorded."""
+
+    kept: ClassVar[dict[str, list[tuple[float, dict[str, str] | None]]]] = {}
+
+    def __init__(self, name: str, description: str, tag_keys: tuple[str, ...] = ()) -> None:
+        assert description.endswith(".")
+        self.name, self.tag_keys = name, tag_keys
+        self.kept[name] = []
+
+    def inc(self, value: float, tags: dict[str, str] | None = None) -> None:
+        assert set(tags or {}) == set(self.tag_keys)
+        self.kept[self.name].append((value, tags))
+
+    set = inc
+
+
+def test_metrics_count_units_and_the_state_of_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr("ray.util.metrics.Counter", Recorded)
+    monkeypatch.setattr("ray.util.metrics.Gauge", Recorded)
+    metrics = RayMetrics()
+    metrics("planned", {"planned": 5, "done_before": 2})
+    metrics("unit", {"status": "ok", "reason": "done", "seconds": 9.0})
+    assert not Recorded.kept  # Ray does not run: nothing is created
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    metrics("unit", {"status": "quarantined", "reason": "truncated", "seconds": 2.5})
+    metrics("committed", {"published": 0, "quarantined": 1, "total": 5})
+    assert Recorded.kept == {
+        "deid_units": [(1, {"status": "quarantined", "reason": "truncated"})],
+        "deid_video_seconds": [(2.5, None)],
+        "deid_planned_units": [(5, None)],
+        "deid_done_units": [(3, None)],
+    }
 
 
 def test_json_lines_carry_event_fields_and_time_left() -> None:
