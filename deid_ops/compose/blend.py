@@ -30,7 +30,14 @@ from deid_ops.compose.mask import (
     warp_to_frame,
 )
 from deid_ops.compose.planes import PlaneLayout, layout_of, max_over_footprints, planes_from_bgr
-from deid_ops.redact.fill import Extent, RedactParams, draw_noise, fill_plane
+from deid_ops.redact.fill import (
+    Extent,
+    RedactParams,
+    draw_noise,
+    fill_chroma,
+    fill_luma,
+    fill_packed,
+)
 from deid_ops.redact.noise import noise_generator
 from deid_ops.types import F32, U8
 from deid_ops.video.frame import Frame
@@ -151,10 +158,11 @@ def _draw_redaction(
     noise = draw_noise(noise_generator(edit.noise_seed))
     for i, original in enumerate(frame.planes):
         seen = original[_samples(region, layout.plane_sub_xy(i))]
-        channel_noise = noise if layout.packed_bgr else noise[i]
-        values = fill_plane(
-            seen, channel_noise, extent, layout.codes[i], params.redact, chroma=i > 0
-        )
+        if i > 0:
+            values = fill_chroma(seen, i, noise, layout.codes[i], params.redact)
+        else:
+            fill = fill_packed if layout.packed_bgr else fill_luma
+            values = fill(seen, noise, extent, layout.codes[i], params.redact)
         _blend(planes[i], values.astype(np.float32), region, layout, i)
     return region
 

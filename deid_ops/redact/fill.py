@@ -3,19 +3,18 @@
 Why the mosaic cannot be inverted
     The head box (face box plus margin on every side) is divided into few cells whatever its size:
     by default 5 across and at most 8 down, of which about 3 x 3 lie on the face itself. A cell
-    publishes one luma value, a block of 2 x 2 cells one pair of chroma values: at most
-    40 + 2 * 12 = 64 numbers replace all pixels of the head. Each is the mean over the cell plus
-    Gaussian noise that only the holder of the key can compute, then rounded to one of 16 levels.
-    So
-    - a head carries at most 64 * 4 = 256 bits, about 9 * 4 + 2 * 4 * 4 = 68 on the face, whatever
+    publishes one brightness; the whole head one tint. At most 40 + 3 numbers replace all pixels of
+    the head. Each is a mean plus Gaussian noise that only the holder of the key can compute, then
+    rounded to one of 16 levels. So
+    - a head carries at most 40 * 4 + 3 * 5 = 175 bits, about 9 * 4 + 15 = 51 on the face, whatever
       its resolution was (`bits_left` gives the exact bound), and far fewer are about the person:
       with the default noise (0.08 of full scale) and a spread of cell means between people of
       about the same size, the channel capacity is 0.5 * log2(1 + 1) = 0.5 bit a number;
     - the exact means, which "de-pixelation" solvers start from, are never published;
     - noise that stays the same through a track (`steady`) cannot be averaged away over its frames;
       fresh noise in each frame would be, by a factor of the root of the frame count.
-    Light and the colours of skin and hair remain visible in coarse form. Where even this is too
-    much, `solid` publishes a keyed tone that does not depend on the pixels at all: 0 bits.
+    Coarse light and one tint remain visible. Where even this is too much, `solid` publishes a keyed
+    tone that does not depend on the pixels at all: 0 bits.
     The mask is opaque over the whole head; its soft edge lies outside (see `compose.mask`).
 
 Convention
@@ -49,7 +48,8 @@ class RedactParams:
     Attributes:
         method: `mosaic` or `solid`.
         cells_across: cells over the width of the whole head box, 2 to 6.
-        noise_sigma: standard deviation of the luma noise, fraction of full scale; chroma gets half.
+        noise_sigma: standard deviation of the noise on brightness, fraction of full scale; the
+            tint gets a quarter of it.
         levels: distinct values that a published number can take.
         steady: one noise for the whole track; false draws it anew for every frame.
     """
@@ -105,66 +105,88 @@ def bits_left(params: RedactParams, width_px: float, height_px: float, *, color:
 
     Example:
         >>> bits_left(RedactParams(), 40, 50, color=True)
-        192.0
+        135.0
         >>> bits_left(RedactParams(method="solid"), 40, 50, color=True)
         0.0
     """
     if params.method == "solid":
         return 0.0
     cols, rows = cells_of(params, width_px, height_px)
-    chroma = 2 * math.ceil(cols / 2) * math.ceil(rows / 2) if color else 0
-    return (cols * rows + chroma) * math.log2(params.levels)
+    tint = 3 * (math.log2(params.levels) + 1) if color else 0.0
+    return cols * rows * math.log2(params.levels) + tint
 
 
 def draw_noise(rng: np.random.Generator) -> F32:
     """Draw the noise of one head: `[3, MAX_ROWS, MAX_COLS]` standard normal values.
 
     The shape does not depend on the box, so that a box that changes its proportions within a
-    track keeps the noise of each cell.
+    track keeps the noise of each cell. Plane 0 is for brightness,
+    the first value of each plane also for the tint.
     """
     return rng.standard_normal((3, MAX_ROWS, MAX_COLS)).astype(np.float32)
 
 
-def fill_plane(
-    seen: Plane,
-    noise: F32,
-    extent: Extent,
-    codes: CodeRange,
-    params: RedactParams,
-    *,
-    chroma: bool,
+def fill_luma(
+    seen: Plane, noise: F32, extent: Extent, codes: CodeRange, params: RedactParams
 ) -> Plane:
-    """Return what to paint over one plane's part of the head box.
+    """Return what to paint over a luma or gray plane's part of the head box.
 
     Args:
-        seen: `[h, w]` or packed `[h, w, 3]` original samples of the part inside the frame.
-        noise: one row of `draw_noise` for a plane, all three for packed samples.
+        seen: `[h, w]` original samples of the part inside the frame.
+        noise: from `draw_noise`.
         extent: whole box and visible part; cells belong to the whole box, so a head that is half
             outside shows no more cells of its visible half.
         codes: valid codes of this plane.
         params: settings.
-        chroma: half as many cells in each direction, half the noise.
 
     Returns:
         An array like `seen`.
     """
     if params.method == "solid":
-        return _solid(seen, noise, codes, chroma=chroma)
+        return np.full_like(seen, _solid_tone(noise, codes))
+    cells = _noisy_cells(seen, noise, extent, codes, params)
+    size = (seen.shape[1], seen.shape[0])
+    return cv2.resize(cells.astype(seen.dtype), size, interpolation=cv2.INTER_NEAREST)
+
+
+def fill_chroma(
+    seen: Plane, plane_index: int, noise: F32, codes: CodeRange, params: RedactParams
+) -> Plane:
+    """Return the one value of a chroma plane (1 or 2) over the whole head; neutral for `solid`."""
+    neutral = codes.scale // 2
+    if params.method == "solid":
+        return np.full_like(seen, neutral)
+    noisy = float(seen.mean()) + float(noise[plane_index, 0, 0]) * _tint_sigma(codes, params)
+    offset = _rounded_offset(noisy - neutral, codes, params)
+    return np.full_like(seen, min(max(neutral + offset, codes.low), codes.high))
+
+
+def fill_packed(
+    seen: Plane, noise: F32, extent: Extent, codes: CodeRange, params: RedactParams
+) -> Plane:
+    """Return what to paint over packed `[h, w, 3]` samples: the same brightness cells, one tint."""
+    gray = seen.mean(axis=2).round().astype(seen.dtype)
+    brightness = fill_luma(gray, noise, extent, codes, params)
+    if params.method == "solid":
+        return np.repeat(brightness[..., None], 3, axis=2)
+    tint = seen.reshape(-1, 3).mean(axis=0) - float(gray.mean())
+    tint = tint + noise[:, 0, 0] * _tint_sigma(codes, params)
+    offsets = np.array([_rounded_offset(float(t), codes, params) for t in tint])
+    colored = brightness[..., None].astype(np.int32) + offsets
+    return np.asarray(np.clip(colored, codes.low, codes.high), dtype=seen.dtype)
+
+
+def _noisy_cells(
+    seen: Plane, noise: F32, extent: Extent, codes: CodeRange, params: RedactParams
+) -> F32:
     full, part = extent.full_xyxy_px, extent.seen_xyxy_px
     cols, rows = cells_of(params, full[2] - full[0], full[3] - full[1])
-    sigma = params.noise_sigma
-    if chroma:
-        cols, rows, sigma = math.ceil(cols / 2), math.ceil(rows / 2), sigma / 2
     first_col, n_cols = _visible(cols, (full[0], full[2]), (part[0], part[2]), seen.shape[1])
     first_row, n_rows = _visible(rows, (full[1], full[3]), (part[1], part[3]), seen.shape[0])
-    means = cv2.resize(seen, (n_cols, n_rows), interpolation=cv2.INTER_AREA).astype(np.float32)
-    means = means.reshape(n_rows, n_cols, *seen.shape[2:])
-    drawn = noise[..., first_row : first_row + n_rows, first_col : first_col + n_cols]
-    if seen.ndim == 3:
-        drawn = np.moveaxis(drawn, 0, -1)
-    values = _quantise(means + drawn * (sigma * codes.scale), codes, params.levels)
-    size = (seen.shape[1], seen.shape[0])
-    return cv2.resize(values.astype(seen.dtype), size, interpolation=cv2.INTER_NEAREST)
+    means = cv2.resize(seen, (n_cols, n_rows), interpolation=cv2.INTER_AREA)
+    drawn = noise[0, first_row : first_row + n_rows, first_col : first_col + n_cols]
+    noisy = means.reshape(n_rows, n_cols) + drawn * np.float32(params.noise_sigma * codes.scale)
+    return _quantise(noisy.astype(np.float32), codes, params.levels)
 
 
 def _visible(
@@ -185,9 +207,17 @@ def _quantise(values: F32, codes: CodeRange, levels: int) -> F32:
     return rounded
 
 
-def _solid(seen: Plane, noise: F32, codes: CodeRange, *, chroma: bool) -> Plane:
-    """A grey between 35 % and 65 % of the range, from the key alone; neutral chroma."""
-    if chroma:
-        return np.full_like(seen, codes.scale // 2)
-    share = 0.5 + 0.15 * math.tanh(float(noise.flat[0]))
-    return np.full_like(seen, round(codes.low + share * (codes.high - codes.low)))
+def _tint_sigma(codes: CodeRange, params: RedactParams) -> float:
+    return params.noise_sigma / 4 * codes.scale
+
+
+def _rounded_offset(offset: float, codes: CodeRange, params: RedactParams) -> int:
+    """Round a distance from neutral to a multiple of one level."""
+    step = codes.scale / params.levels
+    return round(round(offset / step) * step)
+
+
+def _solid_tone(noise: F32, codes: CodeRange) -> int:
+    """A grey between 35 % and 65 % of the range, from the key alone."""
+    share = 0.5 + 0.15 * math.tanh(float(noise[0, 0, 0]))
+    return round(codes.low + share * (codes.high - codes.low))

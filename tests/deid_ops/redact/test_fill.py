@@ -13,7 +13,9 @@ from deid_ops.redact.fill import (
     bits_left,
     cells_of,
     draw_noise,
-    fill_plane,
+    fill_chroma,
+    fill_luma,
+    fill_packed,
 )
 from deid_ops.redact.noise import noise_generator, noise_seed
 
@@ -39,9 +41,7 @@ def test_number_of_values_does_not_grow_with_the_resolution():
     for width in (12, 60, 300, 900):
         height = width * 5 // 4
         cols, rows = cells_of(params, width, height)
-        out = fill_plane(
-            face(width, height), noise()[0], whole(width, height), LUMA8, params, chroma=False
-        )
+        out = fill_luma(face(width, height), noise(), whole(width, height), LUMA8, params)
         # blocks of equal values: borders between different cells along the middle row and column
         changes_x = np.count_nonzero(np.any(np.diff(out.astype(int), axis=1) != 0, axis=0))
         changes_y = np.count_nonzero(np.any(np.diff(out.astype(int), axis=0) != 0, axis=1))
@@ -54,12 +54,9 @@ def test_number_of_values_does_not_grow_with_the_resolution():
 def test_bits_left_bounds_what_is_published():
     params = RedactParams(cells_across=4, levels=8)
     assert bits_left(params, 100, 100, color=False) == 16 * 3
-    assert bits_left(params, 100, 100, color=True) == (16 + 2 * 4) * 3
-    assert bits_left(params, 9999, 9999, color=True) == (16 + 2 * 4) * 3
-    values = [
-        fill_plane(face(64, 64, s), noise()[0], whole(64, 64), LUMA8, params, chroma=False)
-        for s in range(50)
-    ]
+    assert bits_left(params, 100, 100, color=True) == 16 * 3 + 3 * 4
+    assert bits_left(params, 9999, 9999, color=True) == 16 * 3 + 3 * 4
+    values = [fill_luma(face(64, 64, s), noise(), whole(64, 64), LUMA8, params) for s in range(50)]
     distinct = {v[8::16, 8::16].tobytes() for v in values}
     assert math.log2(len(distinct)) <= 16 * 3
     assert len(np.unique(np.stack(values))) <= 8
@@ -70,8 +67,8 @@ def test_cell_means_cannot_be_derived_without_the_key():
     plain = np.full((50, 50), 120, np.uint8)
     params = RedactParams(noise_sigma=0.08, levels=32)
     published = np.array([
-        fill_plane(
-            plain, noise(i.to_bytes(16, "big"))[0], whole(50, 50), LUMA8, params, chroma=False
+        fill_luma(
+            plain, noise(i.to_bytes(16, "big")), whole(50, 50), LUMA8, params
         )[5, 5]
         for i in range(400)
     ]).astype(float)  # fmt: skip
@@ -87,9 +84,9 @@ def test_without_the_noise_a_mosaic_would_be_the_mean_and_with_it_two_faces_are_
     b = np.kron(rng.normal(120, 20, (6, 5)), np.ones((10, 10))).clip(16, 235).astype(np.uint8)
     guessed = 0
     for i in range(200):
-        shown = fill_plane(
-            a, noise(i.to_bytes(16, "big"))[0], whole(50, 60), LUMA8, params, chroma=False
-        ).astype(float)
+        shown = fill_luma(a, noise(i.to_bytes(16, "big")), whole(50, 60), LUMA8, params).astype(
+            float
+        )
         # one value alone does not tell which of the two it was
         guessed += abs(shown[5, 5] - a[5, 5]) < abs(shown[5, 5] - b[5, 5])
     assert guessed / 200 < 0.95
@@ -111,48 +108,57 @@ def test_short_keys_are_refused():
 def test_steady_noise_keeps_its_cells_when_the_box_changes_its_proportions():
     params = RedactParams()
     plain = CodeRange(0, 255, 256)
-    five = fill_plane(np.full((50, 50), 128, np.uint8), noise()[0], whole(50, 50), plain, params,
-                      chroma=False)  # fmt: skip
-    six = fill_plane(np.full((60, 50), 128, np.uint8), noise()[0], whole(50, 60), plain, params,
-                     chroma=False)  # fmt: skip
+    five = fill_luma(np.full((50, 50), 128, np.uint8), noise(), whole(50, 50), plain, params)
+    six = fill_luma(np.full((60, 50), 128, np.uint8), noise(), whole(50, 60), plain, params)
     assert np.array_equal(five, six[:50])
 
 
 def test_a_head_cut_by_the_border_shows_no_finer_cells():
     params = RedactParams()
     extent = Extent((-60.0, 0.0, 40.0, 120.0), (0, 0, 40, 120))
-    out = fill_plane(face(40, 120), noise()[0], extent, LUMA8, params, chroma=False)
+    out = fill_luma(face(40, 120), noise(), extent, LUMA8, params)
     changes = np.count_nonzero(np.any(np.diff(out.astype(int), axis=1) != 0, axis=0))
     assert changes <= 1  # 40 of 100 px: 2 of 5 cells
-    uncut = fill_plane(np.full((120, 100), 128, np.uint8), noise()[0], whole(100, 120), LUMA8,
-                       params, chroma=False)  # fmt: skip
-    cut = fill_plane(np.full((120, 40), 128, np.uint8), noise()[0], extent, LUMA8, params,
-                     chroma=False)  # fmt: skip
+    uncut = fill_luma(np.full((120, 100), 128, np.uint8), noise(), whole(100, 120), LUMA8, params)
+    cut = fill_luma(np.full((120, 40), 128, np.uint8), noise(), extent, LUMA8, params)
     assert np.array_equal(uncut[:, 60:], cut)
 
 
-def test_ten_bit_and_chroma_and_packed():
+def test_a_chroma_plane_becomes_one_coarse_value():
     seen = np.random.default_rng(0).integers(0, 1024, (40, 30)).astype(np.uint16)
-    out = fill_plane(seen, noise()[1], whole(60, 80), FULL10, RedactParams(), chroma=True)
+    out = fill_chroma(seen, 1, noise(), FULL10, RedactParams())
     assert out.dtype == np.uint16
     assert out.shape == seen.shape
-    assert out.max() <= 1023
-    packed = np.random.default_rng(0).integers(0, 256, (40, 30, 3)).astype(np.uint8)
+    (value,) = np.unique(out)
+    assert (int(value) - 512) % 64 == 0
+    means = {
+        int(fill_chroma(np.full((4, 4), v, np.uint16), 2, noise(), FULL10, RedactParams())[0, 0])
+        for v in range(1024)
+    }
+    assert len(means) <= 2 * RedactParams().levels
+
+
+def test_packed_samples_get_the_brightness_cells_and_one_tint():
+    packed = np.random.default_rng(0).integers(60, 190, (40, 30, 3)).astype(np.uint8)
     full = CodeRange(0, 255, 256)
-    out3 = fill_plane(packed, noise(), whole(30, 40), full, RedactParams(), chroma=False)
-    assert out3.shape == packed.shape
-    one = fill_plane(packed[..., 2].copy(), noise()[2], whole(30, 40), full, RedactParams(),
-                     chroma=False)  # fmt: skip
-    assert np.array_equal(out3[..., 2], one)
+    out = fill_packed(packed, noise(), whole(30, 40), full, RedactParams()).astype(int)
+    assert out.shape == packed.shape
+    gray = fill_luma(
+        packed.mean(axis=2).round().astype(np.uint8), noise(), whole(30, 40), full, RedactParams()
+    )
+    offsets = (out - gray[..., None].astype(int)).reshape(-1, 3)
+    inside = ((out > 0) & (out < 255)).reshape(-1, 3)
+    for channel in range(3):
+        assert len(np.unique(offsets[inside[:, channel], channel])) == 1
 
 
 def test_solid_does_not_depend_on_the_pixels():
     params = RedactParams(method="solid")
-    a = fill_plane(face(50, 60, 1), noise()[0], whole(50, 60), LUMA8, params, chroma=False)
-    b = fill_plane(face(50, 60, 2), noise()[0], whole(50, 60), LUMA8, params, chroma=False)
+    a = fill_luma(face(50, 60, 1), noise(), whole(50, 60), LUMA8, params)
+    b = fill_luma(face(50, 60, 2), noise(), whole(50, 60), LUMA8, params)
     assert np.array_equal(a, b)
     assert len(np.unique(a)) == 1
-    chroma = fill_plane(face(50, 60), noise()[1], whole(50, 60), LUMA8, params, chroma=True)
+    chroma = fill_chroma(face(50, 60), 1, noise(), LUMA8, params)
     assert np.unique(chroma).tolist() == [128]
 
 
