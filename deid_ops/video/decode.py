@@ -150,8 +150,26 @@ class SpanReader:
                 if first is None and seek_back_s is not None:
                     continue
                 if first is not None:
-                    yield from _decode(first, packets)
+                    yield from self._decode(first, packets)
                 return
+
+    def _decode(self, first: Any, rest: Iterator[Any]) -> Iterator[tuple[int, bool, Any]]:
+        waiting: dict[int, bool] = {}  # is_key of each packet of the span without its frame
+        packet = first
+        while packet is not None:
+            if packet.size and packet.pts is not None and not packet.is_discard:
+                waiting[packet.pts] = packet.is_keyframe
+            for frame in packet.decode():
+                if frame.pts is None:
+                    continue
+                is_key = waiting.pop(frame.pts, bool(frame.key_frame))
+                passed = [pts for pts in waiting if pts < frame.pts]
+                lost = [waiting.pop(pts) for pts in passed if self.span.contains(pts)]
+                if lost:
+                    detail = f"{len(lost)} frames before pts {frame.pts} did not come out"
+                    raise InputError("decode_error", self.path, detail, _CORRUPT)
+                yield frame.pts, is_key, frame
+            packet = next(rest, None)
 
     def _demux(self, container: Any, stream: Any, seek_back_s: float | None) -> Iterator[Any]:
         """Yield packets from a keyframe on; nothing at all if that keyframe comes too late."""
@@ -172,18 +190,6 @@ class SpanReader:
                 found_key = True
             if found_key:
                 yield packet
-
-
-def _decode(first: Any, rest: Iterator[Any]) -> Iterator[tuple[int, bool, Any]]:
-    is_key_at: dict[int, bool] = {}
-    packet = first
-    while packet is not None:
-        if packet.size and packet.pts is not None:
-            is_key_at[packet.pts] = packet.is_keyframe
-        for frame in packet.decode():
-            if frame.pts is not None:
-                yield frame.pts, is_key_at.pop(frame.pts, bool(frame.key_frame)), frame
-        packet = next(rest, None)
 
 
 class BgrConverter:

@@ -174,7 +174,9 @@ def _packets(
                 stamp = packet.pts if packet.pts is not None else packet.dts or 0
                 digest = hashlib.sha256(bytes(packet)).digest()
                 table[packet.stream.index].append((stamp * packet.time_base, digest))
-        return [s.type for s in streams], list(table.values())
+        # Muxers leave out tracks without a packet, as audio that ends before the span begins.
+        found = [s for s in streams if table[s.index]]
+        return [s.type for s in found], [table[s.index] for s in found]
 
 
 def psnr_outside_db(

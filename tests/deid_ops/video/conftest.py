@@ -42,6 +42,7 @@ class ClipSpec:
     rotation_deg: int = 0
     tags: tuple[int, int, int, int] = (0, 2, 2, 2)  # range, primaries, trc, space
     audio_channels: int = 0
+    audio_share: float = 1.0  # of the video's duration
     subtitle: bool = False
     data: bool = False
     metadata: tuple[tuple[str, str], ...] = ()
@@ -150,7 +151,7 @@ def _write_sides(out: Any, spec: ClipSpec, sides: dict[str, Any]) -> None:
             out.mux_one(packet)
     if "audio" in sides:
         channels = spec.audio_channels
-        n_blocks = max(1, round(duration_s * 48000 / 1024))
+        n_blocks = max(1, round(duration_s * spec.audio_share * 48000 / 1024))
         for k in range(n_blocks):
             t = (np.arange(1024) + k * 1024) / 48000
             wave = (0.2 * np.sin(2 * np.pi * 440 * t)).astype(np.float32)

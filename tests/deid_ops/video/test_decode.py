@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from deid_ops.errors import InputError
-from deid_ops.video.decode import iter_frames
+from deid_ops.video.decode import SpanReader, iter_frames
 from deid_ops.video.index import read_index
 from deid_ops.video.segments import plan_spans
 
@@ -169,6 +169,37 @@ def test_damaged_packets_are_not_concealed(
         list(iter_frames(broken, spans[1], "bgr"))
     assert caught.value.reason in ("decode_error", "short_decode")
     assert len(list(iter_frames(broken, spans[2], "bgr"))) == spans[2].n_frames
+
+
+class Swallowed:
+    """A packet whose frame never comes out."""
+
+    def __init__(self, packet: Any) -> None:
+        self.size, self.pts = packet.size, packet.pts
+        self.is_keyframe, self.is_discard = packet.is_keyframe, packet.is_discard
+
+    def decode(self) -> list[Any]:
+        return []
+
+
+@pytest.mark.parametrize("n_frames", [23, 24])
+def test_a_frame_that_the_decoder_swallows_is_missed(
+    make_clip: Any, monkeypatch: pytest.MonkeyPatch, n_frames: int
+) -> None:
+    """A gap is an error where it is, even if the count were right."""
+    path, spec = make_clip(gop=1)
+    span = replace(whole_span(path), n_frames=n_frames)
+    demux = SpanReader._demux
+
+    def demux_with_a_gap(self: Any, *args: Any) -> Any:
+        for packet in demux(self, *args):
+            yield Swallowed(packet) if packet.pts == spec.pts[9] else packet
+
+    monkeypatch.setattr(SpanReader, "_demux", demux_with_a_gap)
+    with pytest.raises(InputError) as caught:
+        list(iter_frames(path, span, "native"))
+    assert caught.value.reason == "decode_error"
+    assert "1 frames before" in caught.value.detail
 
 
 @pytest.mark.shared

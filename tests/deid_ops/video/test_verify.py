@@ -12,6 +12,8 @@ import pytest
 
 from deid_ops.errors import InvariantError
 from deid_ops.video.index import read_index
+from deid_ops.video.policy import MediaPolicy
+from deid_ops.video.remux import copy_span
 from deid_ops.video.segments import plan_spans
 from deid_ops.video.verify import compare_media, psnr_outside_db
 
@@ -87,3 +89,20 @@ def test_a_span_is_compared_with_its_own_part(make_clip: Any, tmp_path: Path) ->
     assert compare_media(path, index, first, path).problems() != []
     moved = replace(second, pts_start=second.pts_start)
     assert compare_media(path, index, moved, path).max_abs_dpts is None
+
+
+def test_a_stream_that_ends_early_is_no_breach(make_clip: Any, tmp_path: Path) -> None:
+    """Audio for the first second only: later spans have an empty track, or none."""
+    path, spec = make_clip(audio_channels=1, n_frames=48, audio_share=0.2)
+    index = read_index(path)
+    spans = plan_spans(index, 0.3)
+    counts = []
+    for k, span in enumerate(spans):
+        out = str(tmp_path / f"{k}.mp4")
+        assert copy_span(path, index, span, out, MediaPolicy()) == "packets"
+        report = compare_media(path, index, span, out)
+        assert report.problems() == []
+        counts.append(sum(s.n_packets_out for s in report.streams))
+    assert counts[0] > 0
+    assert counts[-1] == 0
+    assert spec.n_frames == 48
