@@ -39,6 +39,15 @@ FORMATS = {
 PARAMS = ComposeParams()
 
 
+def padded_and_read_only(plane: np.ndarray) -> np.ndarray:
+    """As the decoder hands planes out: a view of rows with padding."""
+    padded = np.zeros((plane.shape[0], plane.shape[1] + 11, *plane.shape[2:]), plane.dtype)
+    view = padded[:, : plane.shape[1]]
+    view[...] = plane
+    view.flags.writeable = False
+    return view
+
+
 def noisy_frame(pix_fmt: str, width: int = 161, height: int = 121, seed: int = 0) -> Frame:
     rng = np.random.default_rng(seed)
     sx, sy, bits = FORMATS[pix_fmt]
@@ -48,7 +57,9 @@ def noisy_frame(pix_fmt: str, width: int = 161, height: int = 121, seed: int = 0
     elif sx:
         shapes += [(-(-height // sy), -(-width // sx))] * 2
     dtype = np.uint8 if bits == 8 else np.uint16
-    planes = tuple(rng.integers(0, 1 << bits, s).astype(dtype) for s in shapes)
+    planes = tuple(
+        padded_and_read_only(rng.integers(0, 1 << bits, s).astype(dtype)) for s in shapes
+    )
     return Frame(7, 700, False, pix_fmt, planes, ColorTags("bt709", False))
 
 
