@@ -20,7 +20,7 @@ from deid_ops.judge.ladder import gate_faces
 from deid_ops.metrics.faceset import FaceSet
 from deid_ops.pipeline.settle import JudgeOfCrops, ReplaceModels, settle_segment
 from deid_ops.pipeline.swap import GenerateCrops, swap_segment
-from deid_ops.redact.fill import CodeRange, Extent, RedactParams, draw_noise, fill_plane
+from deid_ops.redact.fill import CodeRange, Extent, RedactParams, draw_noise, fill_packed
 from deid_ops.swap.crop import CROP_SIZE_PX, apply_matrices, blend_mask, crop_matrices, warp_crop
 from deid_ops.types import F32, U8, FaceTracks, Reason
 from jobs.anchoring import Anchors
@@ -46,9 +46,7 @@ def redact_defence(config: JobConfig) -> Defence:
 
     def treat(crops: U8, _points: F32, rng: np.random.Generator) -> U8:
         codes = CodeRange(0, 255, 256)
-        painted = [
-            fill_plane(crop, draw_noise(rng), extent, codes, params, chroma=False) for crop in crops
-        ]
+        painted = [fill_packed(crop, draw_noise(rng), extent, codes, params) for crop in crops]
         return np.stack(painted).astype(np.uint8)
 
     return Defence("redact", treat, {"method": config.redact.method})
