@@ -96,8 +96,12 @@ def registration(lake: Lake, views: Mapping[str, Statement]) -> list[str]:
     ]
 
 
-def start_session(root: str) -> Any:
+def start_session(root: str, settings: Mapping[str, str] | None = None) -> Any:
     """Return a local Spark session that can read Delta tables under `root`.
+
+    Args:
+        root: of the lake; decides whether the S3 client is loaded.
+        settings: Spark settings that add to or replace those made here.
 
     Raises:
         SetupError: Spark, Java or the jars are missing.
@@ -111,7 +115,7 @@ def start_session(root: str) -> Any:
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder.appName("deid-lake").master("local[2]")
-    for name, value in _settings(root).items():
+    for name, value in (_settings(root) | dict(settings or {})).items():
         builder = builder.config(name, value)
     extra = [HADOOP_AWS] if root.startswith("s3://") else []
     try:

@@ -9,6 +9,14 @@ from jobs.sql import checks, named, open_engine, plain_types, questions, views
 from jobs.sql_spark import SparkEngine, attach, registration, start_session, why_no_spark
 from schemas.tables import TABLES
 
+# For a few rows, generating and compiling code is all that takes time.
+INTERPRETED = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.shuffle.partitions": "1",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+}
 STATEMENTS = [*(t.name for t in TABLES), *views(), *checks(), *questions()]
 
 
@@ -57,7 +65,7 @@ def spark_session(tmp_path_factory):
     if missing is not None:
         pytest.skip(f"Spark: {missing}")
     try:
-        session = start_session(str(tmp_path_factory.mktemp("spark")))
+        session = start_session(str(tmp_path_factory.mktemp("spark")), INTERPRETED)
     except SetupError as error:
         pytest.skip(f"Spark: Maven Central is out of reach: {error}")
     yield session
@@ -70,6 +78,8 @@ def test_spark_gives_the_rows_of_duckdb(disk_lake, spark_session):
     with open_engine(disk_lake.root, "duckdb") as engine:
         expected = {name: rows_of(engine, name) for name in STATEMENTS}
     spark = attach(spark_session, disk_lake, views())
+    for table in TABLES:
+        spark_session.catalog.cacheTable(table.name)
     for name in STATEMENTS:
         assert_equal(rows_of(spark, name), expected[name], name)
 
