@@ -147,6 +147,6 @@ def _eta(outcomes: list[Row], n_units: int) -> dt.datetime | None:
     """Extrapolate from the first run's start to the latest commit, per unit."""
     if not outcomes or len(outcomes) >= n_units:
         return None
-    first = min(row["started_at"] for row in outcomes)
+    first: dt.datetime = min(row["started_at"] for row in outcomes)
     last: dt.datetime = max(row["committed_at"] for row in outcomes)
     return last + (last - first) / len(outcomes) * (n_units - len(outcomes))

@@ -105,7 +105,6 @@ class AuditSection(Section):
     judges: tuple[str, ...] = Field(("dlib_resnet",), description="weights names, never trained")
     judge_faces_per_track: int = Field(8, ge=1)
     repair: bool = Field(True, description="a missed face goes back to compose once")
-    psnr_drop_max_db: float = Field(1.0, ge=0)
 
 
 class InferenceSection(Section):

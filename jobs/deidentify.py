@@ -254,7 +254,7 @@ class _Run:
         ]
         refused = [row for row in wave if row["status"] != "ok"]
         fresh = [r for r in wave if r["status"] == "ok" and r["unit_id"] not in held]
-        tracked = []
+        tracked: list[Row] = []
         for row in runner.map(fresh, FIND):
             (tracked if row["status"] == "ok" else refused).append(row)
             self._tell("found", unit=row["unit_id"], status=row["status"])
@@ -290,8 +290,8 @@ class _Run:
         self.seq += 1
         batch = {name: TABLE_BY_NAME[name].table(rows) for name, rows in tables.items()}
         append_all(self.lake, self.lease, batch, self.seq)
-        self._tell("committed", published=self.counts["published"],
-                   quarantined=self.counts["quarantined"], total=self.counts["planned"])  # fmt: skip
+        counts = {name: self.counts[name] for name in ("published", "quarantined")}
+        self._tell("committed", total=self.counts["planned"], **counts)
 
     def _finish(self) -> Summary:
         c = self.counts

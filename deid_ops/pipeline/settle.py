@@ -155,7 +155,7 @@ class _Ladder:
             self.anchor_of_track(int(t), int(n))
             for t, n in zip(self.track[faces], self.anchor_number[faces], strict=True)
         ]
-        return np.stack([v for v in vectors if v is not None]).astype(np.float32)
+        return np.asarray(np.stack([v for v in vectors if v is not None]), dtype=np.float32)
 
     def _judge(self, faces: np.ndarray, crops: U8, attempt: Attempt) -> None:
         judge = self.models.judge

@@ -259,7 +259,7 @@ def _with_repairs(row: Row, missed: Faces, params: TrackParams) -> Row:
     treatment = [*row["box_treatment"], *[str(Treatment.REDACTED)] * n]
     reason = [*row["box_reason"], *[str(Reason.AUDIT_REPAIR)] * n]
     crops = crops_from_row(row)
-    place = np.argsort(order)  # where each old row lies now
+    place = np.argsort(order).astype(np.int32)  # where each old row lies now
     moved = replace(crops, row=place[crops.row])
     return row | tracks_to_row(merged) | crops_to_row(moved) | {
         "box_treatment": [treatment[i] for i in order],

@@ -1,0 +1,66 @@
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+from tiny_fleet import N_UNITS
+
+from jobs.deidentify import deidentify
+from jobs.lake.tables import Lake
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+COMPARED = (
+    "unit_id", "status", "reason", "treatment", "n_frames_in", "n_frames_out", "n_tracks",
+    "n_faces", "n_faces_swapped", "n_faces_redacted", "pts_sha256", "codec",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster_ends():
+    yield
+    import ray
+
+    ray.shutdown()
+
+
+def outcome(lake):
+    rows = Lake(str(lake)).read("segments", COMPARED).to_pylist()
+    return sorted((tuple(r[c] for c in COMPARED) for r in rows), key=str)
+
+
+def worker_pids():
+    listing = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
+    lines = [line.split(None, 1) for line in listing.stdout.splitlines()]
+    return [int(pid) for pid, args in lines if args.startswith("ray::MapWorker")]
+
+
+def test_ray_and_inline_give_the_same_tables(request_for, tmp_path):
+    with_ray = deidentify(request_for(tmp_path / "ray", inline=False))
+    inline = deidentify(request_for(tmp_path / "inline"))
+    assert with_ray.n_planned == inline.n_planned == N_UNITS
+    assert outcome(tmp_path / "ray") == outcome(tmp_path / "inline")
+
+
+def test_a_killed_actor_costs_nothing(request_for, tmp_path):
+    killed = []
+
+    def kill_one_worker():
+        deadline = time.monotonic() + 120
+        while not killed and time.monotonic() < deadline:
+            for pid in worker_pids()[:1]:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+            time.sleep(0.2)
+
+    before = set(worker_pids())
+    assert not before
+    killer = threading.Thread(target=kill_one_worker)
+    killer.start()
+    summary = deidentify(request_for(tmp_path / "lake", inline=False))
+    killer.join()
+    assert killed
+    assert (summary.n_published, summary.n_quarantined) == (4, 1)
+    units = Lake(str(tmp_path / "lake")).read("segments", ["unit_id"])["unit_id"].to_pylist()
+    assert len(units) == len(set(units)) == N_UNITS
