@@ -170,6 +170,14 @@ def write_still(out_path: str, still: Still, frame: Frame, quality: int = 95) ->
     os.replace(part_path, out_path)
 
 
+def exif_orientation(data: bytes) -> int:
+    """Return the EXIF orientation 1..8 of an encoded JPEG, PNG or WebP image."""
+    _, kinds, chunks = cv2.imdecodeWithMetadata(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    found = {int(kind): bytes(chunk) for kind, chunk in zip(kinds, chunks, strict=True)}
+    exif = found.get(cv2.IMAGE_METADATA_EXIF, b"").removeprefix(b"Exif\x00\x00")
+    return tiff.read_orientation(exif)
+
+
 def _still_format(head: bytes) -> Format | None:
     if head[:3] == b"\xff\xd8\xff":
         return "jpeg"
