@@ -134,3 +134,22 @@ def test_damaged_weight_files_are_refused(tmp_path, weight_files):
     cut.write_bytes(pickle.dumps(12345, protocol=2))
     with pytest.raises(SetupError, match="is not a weight file"):
         mtcnn_weights.read_state_dict(cut)
+
+
+@pytest.mark.shared
+def test_a_single_false_hit_on_a_road_is_not_a_face(shared_dir, weight_files):
+    import av
+
+    from deid_ops.detect.build import build_detector
+    from deid_ops.detect.faces import DetectParams, find_faces
+
+    params = DetectParams(min_face_px=20)
+    detector = build_detector("mtcnn", [str(p) for p in weight_files], ("cpu",), 2, params)
+    with av.open(str(shared_dir / "media/cosmos_av_mv_input_rgb.mp4")) as clip:
+        frames = [
+            (i, f.to_ndarray(format="bgr24"))
+            for i, f in enumerate(clip.decode(video=0))
+            if 31 <= i <= 35
+        ]
+    assert len(detector.detect([frames[2][1]])[0]) >= 1
+    assert len(find_faces(frames, detector, None, params)) == 0
