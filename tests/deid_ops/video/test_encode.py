@@ -60,6 +60,36 @@ def test_media_contract(any_clip: tuple[str, Any], tmp_path: Path, longest_s: fl
     assert not list(tmp_path.glob("*.part"))
 
 
+MS = {"time_base": Fraction(1, 1000), "step": 33}
+TS = {"name": "clip.ts", "time_base": Fraction(1, 90000), "step": 3003}
+RARER: dict[str, dict[str, Any]] = {
+    "fragmented": {"container_options": (("movflags", "frag_keyframe+empty_moov"),), "b_frames": 2},
+    "five_hours_late": {"start": 15360 * 3600 * 5, "b_frames": 2, "audio_channels": 2},
+    "mkv_five_hours_late": {"name": "clip.mkv", "start": 18_000_000, **MS, "audio_channels": 2},
+    "mkv_rotated": {"name": "clip.mkv", "rotation_deg": 90, **MS},
+    "mpegts_from_zero": {"b_frames": 2, "audio_channels": 2, **TS},
+    "mpegts_timestamps_wrap": {"start": 2**33 - 30000, "audio_channels": 2, **TS},
+    "mpegts_hevc": {"encoder": "libx265", "start": 900000, "b_frames": 3, **TS},
+    "vp9_mp4": {"encoder": "libvpx-vp9"},
+    "av1_webm": {"name": "clip.webm", "encoder": "libsvtav1", **MS},
+    "coarse_time_base": {"time_base": Fraction(1, 24), "step": 1, "b_frames": 2},
+    "ntsc_upside_down": {"time_base": Fraction(1, 30000), "step": 1001, "rotation_deg": 180},
+}
+
+
+@pytest.mark.parametrize("kind", list(RARER))
+def test_media_contract_of_rarer_files(make_clip: MakeClip, tmp_path: Path, kind: str) -> None:
+    path, spec = make_clip(**RARER[kind])
+    index, written = rewrite(path, tmp_path, longest_s=0.3)
+    assert (len(index), len(written)) == (spec.n_frames, 3)
+    assert index.facts.rotation_deg == spec.rotation_deg
+    for span, out in written:
+        assert compare_media(path, index, span, out).problems() == []
+        copied = f"{out}.copy"
+        copy_span(path, index, span, copied, MediaPolicy())
+        assert compare_media(path, index, span, copied).problems() == []
+
+
 def test_packets_of_other_streams_go_to_exactly_one_span(
     make_clip: MakeClip, tmp_path: Path
 ) -> None:
