@@ -74,6 +74,9 @@ def data_command(
     out: Annotated[Path, typer.Option(help="Folder to write the pack to.")],
     teachers: Annotated[Path, typer.Option(help="Folder of the labelling networks (ONNX).")],
     limit: Annotated[int | None, typer.Option(help="Stop after this many images.")] = None,
+    identity_only: Annotated[
+        bool, typer.Option(help="Label identity only: enough for `train encoder`.")
+    ] = False,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
 ) -> None:
     """Align, filter and label faces; writes crops and labels to --out.
@@ -89,7 +92,8 @@ def data_command(
             log.info("faces %d, %.1f/s, dropped %s", done, rate, dict(dropped))
 
     images = [open_source(text) for text in sources]
-    meta = pack(images, out, Teachers(teachers, threads), PackConfig(), limit=limit, report=report)
+    labellers = Teachers(teachers, threads, identity_only=identity_only)
+    meta = pack(images, out, labellers, PackConfig(), limit=limit, report=report)
     typer.echo(json.dumps({k: meta[k] for k in ("n", "n_validation", "dropped")}))
 
 
@@ -136,6 +140,34 @@ def attributes_command(
     torch.save(net.state_dict(), out / "attributes_average.pt")
 
 
+@app.command("encoder")
+def encoder_command(
+    data: DataOption,
+    out: OutOption,
+    steps: StepsOption = 4000,
+    seconds: SecondsOption = 1e9,
+    resume: ResumeOption = False,
+    threads: ThreadsOption = 2,
+) -> None:
+    """Distil the conditioning encoder; saves to --out."""
+    import torch
+
+    from deid_ops.train.encoder import EncoderTraining, train_encoder
+
+    torch.set_num_threads(threads)
+    out.mkdir(parents=True, exist_ok=True)
+    net = train_encoder(
+        Pack(data),
+        EncoderTraining(),
+        Budget(steps, seconds),
+        out / "encoder.pt",
+        time.monotonic,
+        _report(steps),
+        resume=resume,
+    )
+    torch.save(net.state_dict(), out / "encoder_average.pt")
+
+
 @app.command("generator")
 def generator_command(
     data: DataOption,
@@ -155,7 +187,7 @@ def generator_command(
     import torch
 
     from deid_ops.models.attributes import AttributeNet
-    from deid_ops.models.encoder import IdentityEncoder, freeze, load_teacher
+    from deid_ops.models.encoder import CompactEncoder, freeze, load_teacher
     from deid_ops.swap.retarget import FaceShape
     from deid_ops.train.generator import GeneratorTraining, train_generator
 
@@ -163,7 +195,7 @@ def generator_command(
     out.mkdir(parents=True, exist_ok=True)
     encoders = [load_teacher(teachers / "mobilefacenet_foamliu_ms1m.pt")]
     if student is not None:
-        own = IdentityEncoder()
+        own = CompactEncoder()
         own.load_state_dict(torch.load(student, weights_only=True))
         encoders.append(freeze(own))
     measuring = None

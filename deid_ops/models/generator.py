@@ -20,7 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deid_ops.models.blocks import MappingNetwork, StyledBlock, conv3, init_glorot, scaled_identity
+from deid_ops.models.blocks import (
+    AdaptiveNorm,
+    MappingNetwork,
+    StyledBlock,
+    conv3,
+    init_glorot,
+    scaled_identity,
+)
 from deid_ops.swap.crop import CROP_SIZE_PX, INNER_MASK
 from deid_ops.swap.layout import GROUP_NAMES, N_GROUPS, group_slice
 
@@ -89,6 +96,8 @@ class LeakProofGenerator(nn.Module):
         for level in range(len(c) - 2, -1, -1):
             self.up.append(nn.Conv2d(c[level + 1], c[level], 1))
             self.decoder.append(StyledBlock(2 * c[level], c[level], style))
+        # Without this the residual stream grows and the last layer, not the net, does the learning.
+        self.out_norm = AdaptiveNorm(c[0], style)
         self.out = conv3(c[0], 12)
         mask = torch.from_numpy(np.asarray(INNER_MASK, dtype=np.float32))[None, None]
         self.register_buffer("mask", mask, False)
@@ -119,7 +128,7 @@ class LeakProofGenerator(nn.Module):
         base = self.mask * inside + (1.0 - self.mask) * surroundings
         style = self.mapping(torch.cat([scaled_identity(identity_unit), scalars], 1))
         style = functional.leaky_relu(style, 0.2)
-        mask64 = functional.avg_pool2d(self.mask, 2).expand(len(base), -1, -1, -1)
+        mask64 = functional.avg_pool2d(self.mask, 2) + 0.0 * base[:, :1, ::2, ::2]
         x = self.stem(
             torch.cat([functional.pixel_unshuffle(base, 2), mask64, self.heat(points_px)], 1)
         )
@@ -133,6 +142,7 @@ class LeakProofGenerator(nn.Module):
         for up, block in zip(self.up, self.decoder, strict=True):
             x = functional.interpolate(up(x), scale_factor=2.0, mode="nearest")
             x = block(torch.cat([x, skips.pop()], 1), style)
+        x = functional.silu(self.out_norm(x, style))
         painted = functional.pixel_shuffle(self.out(x), 2).float() + coarse_light(inside, scalars)
         return self.mask * (painted * 0.5 + 0.5) + (1.0 - self.mask) * surroundings01
 
@@ -142,7 +152,7 @@ def coarse_light(inside: Tensor, scalars: Tensor) -> Tensor:
 
     A noised face is alpha x + sigma e with alpha^2 + sigma^2 = 1, so alpha follows from the ratio.
     """
-    ratio = torch.expm1(scalars[:, 1]).reshape(-1, 1, 1, 1)
+    ratio = (torch.exp(scalars[:, 1]) - 1.0).reshape(-1, 1, 1, 1)
     pooled = functional.avg_pool2d(inside, CROP_SIZE_PX // LIGHT_CELLS)
     return enlarge_light((pooled * torch.sqrt(1.0 + ratio**2)).clamp(-1.0, 1.0))
 

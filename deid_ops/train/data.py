@@ -171,7 +171,8 @@ def pack(
             handle.close()
     if not names:
         raise SetupError(f"no usable face in the sources: {dict(dropped)}")
-    return _finish(out, names, [name for name, _ in sources], config, dropped)
+    meta = {"identity_only": teachers.identity_only, "sources": [name for name, _ in sources]}
+    return _finish(out, names, meta, config, dropped)
 
 
 def _faces(
@@ -218,7 +219,7 @@ def _columns(batch: list[_Prepared], crops: U8, labels: Labels, keep: Bool) -> d
 
 
 def _finish(
-    out: Path, names: list[str], sources: list[str], config: PackConfig, dropped: Counter[str]
+    out: Path, names: list[str], about: dict[str, Any], config: PackConfig, dropped: Counter[str]
 ) -> dict[str, Any]:
     """Turn the raw columns into .npy files by writing the header in front; then the metadata."""
     hashes = {}
@@ -229,11 +230,11 @@ def _finish(
         (out / f"{column}.raw").unlink()
     (out / "names.txt").write_text("\n".join(names) + "\n")
     split = np.load(out / "split.npy")
-    meta = {
+    meta: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "n": len(names),
         "n_validation": int(split.sum()),
-        "sources": sources,
+        **about,
         "dropped": dict(sorted(dropped.items())),
         "config": asdict(config),
         "sha256": hashes,

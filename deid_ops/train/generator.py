@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from deid_ops.models.attributes import AttributeNet
 from deid_ops.models.discriminator import PatchDiscriminator, hinge_critic
-from deid_ops.models.encoder import IdentityEncoder
+from deid_ops.models.encoder import CompactEncoder, TeacherEncoder
 from deid_ops.models.generator import (
     LIGHT_CELLS,
     GeneratorConfig,
@@ -211,7 +211,7 @@ def draw_batch(
 def paint_losses(
     net: LeakProofGenerator,
     batch: PaintBatch,
-    encoders: Sequence[IdentityEncoder],
+    encoders: Sequence[TeacherEncoder | CompactEncoder],
     attributes: AttributeNet | None,
     config: GeneratorTraining,
     rng: np.random.Generator,
@@ -275,7 +275,7 @@ def paint_losses(
 def train_generator(
     pack: Pack,
     shape: FaceShape,
-    encoders: Sequence[IdentityEncoder],
+    encoders: Sequence[TeacherEncoder | CompactEncoder],
     attributes: AttributeNet | None,
     config: GeneratorTraining,
     budget: Budget,

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from deid_ops.models.attributes import AttributeNet
-from deid_ops.models.encoder import IdentityEncoder
+from deid_ops.models.encoder import CompactEncoder, TeacherEncoder
 from deid_ops.swap.crop import CROP_OFFSET_XY_PX, CROP_SIZE_PX, ENCODER_SIZE_PX, EYE_DISTANCE_PX
 
 
@@ -40,7 +40,7 @@ class IdentityTerms:
 
 
 def identity_terms(
-    encoders: Sequence[IdentityEncoder],
+    encoders: Sequence[TeacherEncoder | CompactEncoder],
     output01: Tensor,
     original01: Tensor,
     own_unit: Tensor,

@@ -1,0 +1,175 @@
+"""Write trained networks as ONNX files, and read their weights back for further training.
+
+Convention: weights are stored in half precision and cast to float32 when the graph is loaded (ONNX
+Runtime folds the casts away), so inputs, outputs and arithmetic stay float32 and the file is half
+as large. Names of initialisers are those of the PyTorch state dict, which is what lets a training
+start from a shipped file.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from deid_ops.errors import InvariantError, SetupError
+from deid_ops.inference.contracts import ModelContract
+
+OPSET = 17
+HALF_FROM = 256  # initialisers with fewer values stay float32
+HALF_PREFIX = "half::"
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How far the file's output is from PyTorch's, over the outputs."""
+
+    largest: float
+    mean: float
+
+
+def export_onnx(
+    net: nn.Module,
+    examples: Sequence[Tensor],
+    contract: ModelContract,
+    metadata: Mapping[str, str],
+    *,
+    half: bool = True,
+) -> onnx.ModelProto:
+    """Trace a network into an ONNX graph with a dynamic batch.
+
+    Args:
+        net: takes the contract's inputs in order, returns its outputs in order.
+        examples: one tensor for each input, batch 2.
+        contract: names of inputs and outputs.
+        metadata: written to the file's metadata.
+        half: store large weights in half precision.
+    """
+    net.eval()
+    inputs, outputs = [s.name for s in contract.inputs], [s.name for s in contract.outputs]
+    buffer = io.BytesIO()
+    torch.onnx.export(
+        net,
+        tuple(examples),
+        buffer,
+        input_names=inputs,
+        output_names=outputs,
+        dynamic_axes={name: {0: "n"} for name in (*inputs, *outputs)},
+        opset_version=OPSET,
+        do_constant_folding=False,
+        dynamo=False,
+    )
+    model = onnx.load_from_string(buffer.getvalue())
+    if half:
+        store_half(model)
+    del model.metadata_props[:]
+    helper.set_model_props(model, {"contract": contract.name, **metadata})
+    model.producer_name, model.producer_version, model.doc_string = "deid-lake", "1", ""
+    onnx.checker.check_model(model)
+    return model
+
+
+def store_half(model: onnx.ModelProto) -> None:
+    """Turn large float32 initialisers into float16 ones followed by a cast, in place."""
+    casts = []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < HALF_FROM:
+            continue
+        if np.abs(values).max() > np.finfo(np.float16).max:
+            raise InvariantError(f"{tensor.name}: too large for half precision")
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), HALF_PREFIX + name))
+        casts.append(helper.make_node("Cast", [HALF_PREFIX + name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def check_parity(
+    net: nn.Module, model: onnx.ModelProto, inputs: Mapping[str, Tensor], limit: float
+) -> Parity:
+    """Compare the file with the network on the given inputs.
+
+    Raises:
+        InvariantError: an output differs by more than `limit` anywhere.
+    """
+    with torch.no_grad():
+        wanted = net(*inputs.values())
+    wanted = (wanted,) if isinstance(wanted, Tensor) else tuple(wanted)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    got = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+    gaps = [np.abs(a - b.numpy()) for a, b in zip(got, wanted, strict=True)]
+    parity = Parity(max(float(g.max()) for g in gaps), max(float(g.mean()) for g in gaps))
+    if not parity.largest <= limit:
+        raise InvariantError(f"ONNX differs from PyTorch by {parity.largest:.4g} (limit {limit})")
+    return parity
+
+
+def load_weights(net: nn.Module, model: onnx.ModelProto, prefix: str = "net.") -> nn.Module:
+    """Copy an exported file's weights into a network of the same architecture.
+
+    Args:
+        net: takes the weights.
+        model: a file written by `export_onnx`.
+        prefix: what the exporting wrapper put before the names.
+
+    Raises:
+        SetupError: a weight is missing or has another shape.
+    """
+    found = {t.name.removeprefix(HALF_PREFIX): t for t in model.graph.initializer}
+    state = net.state_dict()
+    missing = []
+    for name, value in state.items():
+        tensor = found.get(prefix + name)
+        if tensor is None:
+            missing.append(name)
+            continue
+        array = numpy_helper.to_array(tensor).astype(np.float32)
+        if array.shape != tuple(value.shape):
+            raise SetupError(f"{name}: file has {array.shape}, network {tuple(value.shape)}")
+        state[name] = torch.from_numpy(array.copy()).to(value.dtype)
+    missing = [n for n in missing if not n.endswith("num_batches_tracked")]
+    if missing:
+        raise SetupError(f"the file lacks {len(missing)} weights, for example {missing[0]}")
+    net.load_state_dict(state)
+    return net
+
+
+def graph_macs(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> float:
+    """Return the multiply-accumulates of convolutions and matrix products for one item, in 1e6.
+
+    Sizes come from a run on `feeds` (batch 1), with every product's output fetched.
+    """
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    weights = {t.name.removeprefix(HALF_PREFIX): tuple(t.dims) for t in probe.graph.initializer}
+    kinds = {n.output[0]: n for n in probe.graph.node if n.op_type in ("Conv", "Gemm", "MatMul")}
+    known = {o.name for o in probe.graph.output}
+    probe.graph.output.extend(
+        helper.make_empty_tensor_value_info(name) for name in kinds if name not in known
+    )
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(
+        probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    names = [o.name for o in session.get_outputs()]
+    total = 0.0
+    for name, value in zip(names, session.run(names, dict(feeds)), strict=True):
+        node = kinds.get(name)
+        shape = weights.get(node.input[1]) if node is not None else None
+        if node is None or shape is None:
+            continue
+        per_output = int(np.prod(shape[1:])) if node.op_type == "Conv" else shape[0]
+        if node.op_type == "Gemm" and any(a.name == "transB" and a.i for a in node.attribute):
+            per_output = shape[1]
+        total += value.size * per_output
+    return total / 1e6
