@@ -32,6 +32,7 @@ def light_modules() -> list[str]:
         "deid_ops/models",
         "deid_ops/train",
         "deid_ops/attacks",
+        "jobs/attack.py",
         "jobs/sql_spark.py",
     )
     names = []
@@ -77,7 +78,9 @@ def test_every_module_of_the_main_job_imports(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["nightly", "--help"]])
 def test_the_command_starts(arguments: list[str], tmp_path: Path) -> None:
-    code = f"import sys\nsys.argv = ['deid', *{arguments!r}]\nfrom jobs.cli.app import main\nmain()\n"
+    code = (
+        f"import sys\nsys.argv = ['deid', *{arguments!r}]\nfrom jobs.cli.app import main\nmain()\n"
+    )
     done = run_blocked(code, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout

@@ -1,0 +1,28 @@
+# GPU image: workers that hold a GPU (NVIDIA driver 580 or newer on the host).
+#   docker build -f infra/docker/cuda.Dockerfile -t deid-lake:cuda .
+# CUDA and cuDNN come as wheels with the `cuda` extra; the base needs neither.
+FROM python:3.11-slim-bookworm
+
+RUN apt-get update && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 wget \
+    && rm -rf /var/lib/apt/lists/*
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility,video
+WORKDIR /opt/deid
+
+COPY infra/constraints.txt infra/constraints.txt
+COPY pyproject.toml README.md ./
+COPY schemas schemas
+COPY deid_ops deid_ops
+COPY configs configs
+COPY jobs jobs
+RUN pip install "pip==$(sed -n 's/^pip==//p' infra/constraints.txt)" \
+    && PIP_BUILD_CONSTRAINT=infra/constraints.txt pip install -c infra/constraints.txt '.[cuda]' \
+    && rm -rf build
+RUN pip install "ray[default]==$(sed -n 's/^ray==//p' infra/constraints.txt)"
+
+RUN useradd --create-home --uid 1000 ray
+USER ray
+WORKDIR /home/ray
+RUN deid weights pull
+ENTRYPOINT []
+CMD ["deid", "--help"]
