@@ -133,7 +133,7 @@ def _example_value(column):
     return [] if pa.types.is_nested(column.type) else 0
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def example_row():
     """Build a valid row of a table of the lake; `example_row("segments", unit_id="u1")`."""
     from schemas.tables import TABLE_BY_NAME
@@ -145,7 +145,7 @@ def example_row():
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def example_rows(example_row):
     """Build an Arrow table from overrides; `example_rows("segments", {"unit_id": "u1"})`."""
     from schemas.tables import TABLE_BY_NAME

@@ -1,6 +1,7 @@
 """A lake with some of everything: redone and refused units, empty units, several encoders."""
 
 import datetime as dt
+import shutil
 
 import pytest
 
@@ -191,7 +192,14 @@ def filled_lake(root_uri, example_rows):
     return fill(root_uri, example_rows)
 
 
+@pytest.fixture(scope="session")
+def disk_lake(tmp_path_factory, example_rows):
+    """The lake on disk, to be read only."""
+    return fill(str(tmp_path_factory.mktemp("lake") / "lake"), example_rows)
+
+
 @pytest.fixture
-def disk_lake(tmp_path, example_rows):
-    """The lake on disk."""
-    return fill(str(tmp_path / "lake"), example_rows)
+def own_lake(disk_lake, tmp_path):
+    """A copy of the lake that the test may spoil."""
+    shutil.copytree(disk_lake.root, tmp_path / "lake")
+    return Lake(tmp_path / "lake")

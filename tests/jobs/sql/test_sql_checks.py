@@ -1,5 +1,8 @@
 """Each check finds the offence it is there for."""
 
+import datetime as dt
+
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
@@ -23,25 +26,21 @@ OFFENCES = {
     "quarantine_has_a_reason": ("quarantine", {"unit_id": "a1"}),
     "clips_are_not_shared": ("segments", {"unit_id": "z", "clip_uri": "clips/a1-1111.mp4"}),
 }  # fmt: skip
-LATE = {"committed_at": "2027-01-01T00:00:00Z"}
+LATE = dt.datetime(2027, 1, 1, tzinfo=dt.UTC)
 
 
 @pytest.fixture
-def tamper(disk_lake, example_row):
+def tamper(own_lake, example_row):
     """Append to a table with its constraints taken away."""
 
     def write(name, overrides):
-        import datetime as dt
-
         row = example_row(name, pipeline_fingerprint="1" * 64)
-        row |= {"committed_at": dt.datetime(2027, 1, 1, tzinfo=dt.UTC)} | overrides
+        row |= {"committed_at": LATE} | overrides
         rows = TABLE_BY_NAME[name].table([row])
-        old = DeltaTable(disk_lake.table_uri(name)).to_pyarrow_table()
+        old = DeltaTable(own_lake.table_uri(name)).to_pyarrow_table()
         both = [TABLE_BY_NAME[name].validate(old), rows]
-        import pyarrow as pa
-
         write_deltalake(
-            disk_lake.table_uri(name),
+            own_lake.table_uri(name),
             pa.concat_tables(both).replace_schema_metadata(None),
             mode="overwrite",
             schema_mode="overwrite",
@@ -55,8 +54,8 @@ def test_there_is_an_offence_for_each_check():
 
 
 @pytest.mark.parametrize("check", sorted(OFFENCES))
-def test_the_offence_is_found(disk_lake, tamper, check):
-    assert check not in offenders(disk_lake.root)
+def test_the_offence_is_found(own_lake, tamper, check):
+    assert check not in offenders(own_lake.root)
     tamper(*OFFENCES[check])
-    found = offenders(disk_lake.root)
+    found = offenders(own_lake.root)
     assert found[check].num_rows >= 1

@@ -7,9 +7,10 @@ from jobs.lake.tables import Lake
 from jobs.sql import checks, named, offenders, open_engine, plain_types, query, questions, views
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ask(disk_lake):
-    return lambda statement: query(disk_lake.root, statement).to_pylist()
+    with open_engine(disk_lake.root, "duckdb") as engine:
+        yield lambda statement: plain_types(engine.run(named(statement))).to_pylist()
 
 
 def by(rows, *names):
