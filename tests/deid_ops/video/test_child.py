@@ -130,7 +130,7 @@ def test_a_killed_decoder_has_a_name(make_clip: Any, number: signal.Signals) -> 
 
 def test_a_decoder_that_hangs_times_out(make_clip: Any) -> None:
     path, _ = make_clip(n_frames=60)
-    source = ChildFrames(path, whole_span(path), "bgr", DecodeLimits(n_slots=3, wait_s=1.0))
+    source = ChildFrames(path, whole_span(path), "bgr", DecodeLimits(n_slots=3, wait_s=5.0))
     frames = iter(source)
     next(frames)
     assert source.pid is not None

@@ -53,9 +53,8 @@ def test_media_contract(any_clip: tuple[str, Any], tmp_path: Path, longest_s: fl
         assert report.n_frames_out == span.n_frames
         assert report.max_abs_dpts == 0
         assert psnr_outside_db(path, index, span, out, {}) > 38
-    n_kinds = bool(spec.audio_channels) + spec.subtitle + spec.data
-    assert len(report.streams) == n_kinds
-    if n_kinds and len(written) == 1:
+    if len(written) == 1:
+        assert len(report.streams) == bool(spec.audio_channels) + spec.subtitle + spec.data
         assert all(s.n_packets_in == s.n_packets_out > 0 for s in report.streams)
     assert not list(tmp_path.glob("*.part"))
 
@@ -96,11 +95,14 @@ def test_packets_of_other_streams_go_to_exactly_one_span(
     path, _ = make_clip(audio_channels=2, subtitle=True)
     (tmp_path / "whole").mkdir()
     index, ((span, out),) = rewrite(path, tmp_path / "whole")
-    whole = [s.n_packets_out for s in compare_media(path, index, span, out).streams]
+    whole = {s.type: s.n_packets_out for s in compare_media(path, index, span, out).streams}
     index, written = rewrite(path, tmp_path, longest_s=0.3)
     assert len(written) == 3
-    reports = [compare_media(path, index, span, out) for span, out in written]
-    assert [sum(r.streams[k].n_packets_out for r in reports) for k in (0, 1)] == whole
+    parts = {"audio": 0, "subtitle": 0}
+    for part, clip in written:
+        for stream in compare_media(path, index, part, clip).streams:
+            parts[stream.type] += stream.n_packets_out
+    assert parts == whole
 
 
 def test_lossless_policy_changes_no_pixel(make_clip: MakeClip, tmp_path: Path) -> None:
