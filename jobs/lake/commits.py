@@ -10,6 +10,9 @@ any of them; being exactly once is the writer's duty. Each append therefore
 4. writes against that very snapshot, both transactions in the commit, no retries inside delta-rs,
 5. and starts again at 1 if anything was committed in between.
 
+For `segments`, step 3 also refuses a unit that is published already with the same fingerprint: two
+drivers of different plans (overlapping nights) hold different leases but may share units.
+
 The checks hold because the commit succeeds only if the snapshot they were made on is the latest.
 """
 
@@ -21,6 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError, SchemaMismatchError
 
@@ -98,7 +102,8 @@ def append(lake: Lake, lease: Lease, table_name: str, rows: pa.Table, seq: int) 
 
     Raises:
         LeaseLostError: a later driver has taken over.
-        InvariantError: the rows break the declaration or a constraint of the table.
+        InvariantError: the rows break the declaration or a constraint of the table, or would
+            publish a unit a second time.
         RetryableError: the table is too busy or the store failed.
     """
     try:
@@ -119,6 +124,8 @@ def append(lake: Lake, lease: Lease, table_name: str, rows: pa.Table, seq: int) 
         landed = table.transaction_version(run_app_id)
         if landed is not None and landed >= seq:
             return Committed(table_name, table.version(), landed_before=True)
+        if table_name == "segments":
+            _refuse_published_twice(table, rows)
         if tries.succeeded(_write(table, rows, properties, lake.table_uri(table_name))):
             return Committed(table_name, table.version(), landed_before=False)
     raise AssertionError("unreachable: _Tries raises at its end")
@@ -176,6 +183,27 @@ def _write(
     except OSError as error:
         return error
     return None
+
+
+def _refuse_published_twice(table: DeltaTable, rows: pa.Table) -> None:
+    """Compare with the very snapshot that the commit will be made against."""
+    new = rows.filter(pc.field("status") == "published")
+    if not new.num_rows:
+        return
+    where = (
+        (pc.field("status") == "published")
+        & pc.field("drive_date").isin(pc.unique(new["drive_date"]))
+        & pc.field("unit_id").isin(pc.unique(new["unit_id"]))
+    )
+    key = ["unit_id", "pipeline_fingerprint"]
+    held = table.to_pyarrow_dataset().to_table(columns=[*key, "run_id"], filter=where)
+    twice = held.join(new.select(key), key, join_type="inner")
+    if twice.num_rows or new.group_by(key).aggregate([]).num_rows < new.num_rows:
+        runs = ", ".join(sorted(set(twice["run_id"].to_pylist()))) or "this one"
+        raise InvariantError(
+            f"{twice.num_rows or 'some'} of {new.num_rows} units are published already by run "
+            f"{runs}; nothing was committed. Start the job again: it leaves them out"
+        )
 
 
 def _lost(lease: Lease, table_name: str, held: int | None) -> LeaseLostError:
