@@ -62,7 +62,14 @@ def calibrate(
 
 
 def evaluate(
-    faces: FacesArgument,
+    faces: Annotated[
+        Path | None,
+        typer.Argument(help="Folder or tar of pictures named PERSON_0001.webp, or one per folder."),
+    ] = None,
+    clip: Annotated[
+        list[str] | None,
+        typer.Option(help="SOURCE=OUTPUT: an output of `deid run` and its source; repeatable."),
+    ] = None,
     out: OutOption = Path("evaluation"),
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -77,42 +84,66 @@ def evaluate(
     subject: Annotated[
         list[str] | None, typer.Option(help="Measure only these treatments; may be repeated.")
     ] = None,
+    frames: Annotated[int, typer.Option(help="Frames sampled from each clip.")] = 40,
     teachers: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of mp_face_landmarks.onnx and mp_blendshapes.onnx, for pose, "
-            "gaze, landmarks and expression."
+            help="Folder of mp_face_landmarks.onnx and mp_blendshapes.onnx, for pose, gaze, "
+            "landmarks and expression."
         ),
     ] = None,
     show_originals: ShowOption = False,
 ) -> None:
     """Measure how often faces are still recognized, and what they kept, beside the baselines.
 
-    Reads pictures of people; several pictures of a person let the person be searched. Writes
-    EVALUATION.md, evaluation.html and sample grids to --out. Exits 0.
+    Reads pictures of people (several pictures of a person let the person be searched), clips with
+    their outputs, or both. Writes EVALUATION.md, evaluation.html and sample grids. Exits 0.
     """
     from jobs.attribute_readers import TeacherReader
-    from jobs.evaluate import EvaluateOptions, evaluate_faces, write_grid
+    from jobs.evaluate import EvaluateOptions, evaluate_clips, evaluate_faces, write_grid
     from jobs.facesets import load_face_set
     from jobs.keys import key_of_run
     from jobs.models import first_detector
 
+    if faces is None and not clip:
+        raise SetupError("nothing to evaluate: name a face set, or --clip SOURCE=OUTPUT")
     settings = config_of(config, overrides)
-    loaded = load_face_set(faces, lambda: first_detector(settings), limit=limit)
+    reader = TeacherReader(teachers) if teachers else None
+    out.mkdir(parents=True, exist_ok=True)
+    figures: list[Figure] = []
+    pictures = {}
     options = EvaluateOptions(
         eye_distances_px=tuple(eye_px) if eye_px else (0.0,),
         max_queries=max_queries,
         subjects=tuple(subject or ()),
     )
-    reader = TeacherReader(teachers) if teachers else None
-    result = evaluate_faces(settings, loaded, options, key_of_run(key_file), reader)
-    out.mkdir(parents=True, exist_ok=True)
-    pictures = {}
-    for dataset, samples in result.samples.items():
-        name = f"samples-{dataset.replace('@', '-')}.jpg"
-        write_grid(out / name, samples, () if show_originals else ("untouched",))
-        pictures[f"Samples, {dataset}"] = name
-    write_report(result.figures, settings, out, pictures, lake)
+    if faces is not None:
+        loaded = load_face_set(faces, lambda: first_detector(settings), limit=limit)
+        key = key_of_run(key_file) if settings.replace.generator else b""
+        result = evaluate_faces(settings, loaded, options, key, reader)
+        figures.extend(result.figures)
+        for dataset, samples in result.samples.items():
+            name = f"samples-{dataset.replace('@', '-')}.jpg"
+            write_grid(out / name, samples, () if show_originals else ("untouched",))
+            pictures[f"Samples, {dataset}"] = name
+    if clip:
+        figures.extend(evaluate_clips(settings, clip_pairs(clip), options, reader, frames))
+    write_report(figures, settings, out, pictures, lake)
+
+
+def clip_pairs(clips: Sequence[str]) -> list[tuple[Path, Path]]:
+    """Split `SOURCE=OUTPUT` arguments.
+
+    Raises:
+        SetupError: an argument has another form, or a file is missing.
+    """
+    pairs = []
+    for text in clips:
+        source, sign, output = text.partition("=")
+        if not sign or not Path(source).is_file() or not Path(output).is_file():
+            raise SetupError(f"--clip {text}: write SOURCE=OUTPUT, two files that exist")
+        pairs.append((Path(source), Path(output)))
+    return pairs
 
 
 def attack(

@@ -38,6 +38,7 @@ from deid_ops.metrics.utility import (
 from deid_ops.swap.crop import EYE_DISTANCE_PX, crop_matrices, warp_crop
 from deid_ops.types import F32, I64, U8, Bool
 from jobs.config import JobConfig
+from jobs.evaluate_clips import evaluate_clip
 from jobs.evaluate_ours import OwnReplacement, redact_defence
 from jobs.models import calibration_file, first_detector, judge_encoders
 
@@ -109,6 +110,26 @@ def evaluate_faces(
             samples[subject] = _sample_crops(treated.faces)
         evaluation.samples[sized.name] = samples
     return evaluation
+
+
+def evaluate_clips(
+    config: JobConfig,
+    pairs: Sequence[tuple[Path, Path]],
+    options: EvaluateOptions,
+    reader: AttributeReader | None,
+    n_frames: int,
+) -> list[Figure]:
+    """Measure outputs of `deid run` against their sources, see `evaluate_clip`."""
+    models = _Models(config, reader)
+    figures: list[Figure] = []
+    for source, output in pairs:
+        _LOG.info("%s", output)
+        figures.extend(
+            evaluate_clip(
+                source, output, models.judges, models.detector, reader, options.fars, n_frames
+            )
+        )
+    return figures
 
 
 def _drawn(rows: I64, options: EvaluateOptions) -> I64:
@@ -205,10 +226,11 @@ class _Known:
 
     def _utility(self, subject: str, treated: Treated, replaced: Bool) -> Iterator[Figure]:
         dataset, n = self.faces.name, len(replaced)
-        lost = rate(int((~replaced).sum()), n)
-        yield Figure(
-            "utility", subject, dataset, None, "redacted_share", lost, "lower", None, REDACTED_BAR
-        )
+        if subject.startswith("ours"):
+            lost = rate(int((~replaced).sum()), n)
+            yield Figure(
+                "utility", subject, dataset, None, "redacted_share", lost, "lower", bar=REDACTED_BAR
+            )
         after = self.models.found(treated.faces)
         if (self.found & replaced).any():
             name = self.models.detector.name

@@ -1,0 +1,180 @@
+"""Clip evaluation on synthesised clips: two textured squares that walk, and what became of them."""
+
+import json
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from deid_ops.detect.base import Detections
+from deid_ops.errors import SetupError
+from deid_ops.judge.calibration import Calibration, CalibrationRow, OperatingPoint
+from deid_ops.judge.protocol import Judge
+from jobs.cli_evaluate import clip_pairs
+from jobs.evaluate_clips import evaluate_clip, read_sidecar
+
+N_FRAMES, SIDE = 12, 64
+POINTS = np.float32([[20, 24], [44, 24], [32, 36], [24, 48], [40, 48]])
+
+
+def texture(seed):
+    small = np.random.default_rng(seed).integers(0, 255, (6, 6, 3), dtype=np.uint8)
+    return cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+
+
+def places(frame):
+    return [(10 + 2 * frame, 20), (200 - 2 * frame, 60)]
+
+
+def frames(faces):
+    """`faces(frame) -> two squares`; a strip on top tells the detector which frame it sees."""
+    for frame in range(N_FRAMES):
+        image = np.full((144, 288, 3), 100, np.uint8)
+        image[:12] = 20 + 15 * frame
+        for (x, y), square in zip(places(frame), faces(frame), strict=True):
+            image[y : y + SIDE, x : x + SIDE] = square
+        yield image
+
+
+def write(path, images):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = 288, 144, "yuv420p"
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+        container.mux(stream.encode())
+    return path
+
+
+class SquareDetector:
+    """Reads the frame's number from the strip; finds the squares that are not flat."""
+
+    name, provider = "squares", "cpu"
+
+    def detect(self, images_bgr):
+        found = []
+        for image in images_bgr:
+            frame = round((float(image[2:8].mean()) - 20) / 15)
+            boxes = [
+                [x, y, x + SIDE, y + SIDE]
+                for x, y in places(frame)
+                if image[y : y + SIDE, x : x + SIDE].std() > 20
+            ]
+            marks = [POINTS + np.float32(b[:2]) for b in boxes]
+            score = np.full(len(boxes), 0.9, np.float32)
+            hit = Detections(np.float32(boxes), np.stack(marks), score) if boxes else None
+            found.append(Detections.empty() if hit is None else hit)
+        return found
+
+
+def embed(image, points):
+    rows = []
+    for marks in points:
+        x, y = (marks[0] - POINTS[0]).round().astype(int)
+        small = cv2.resize(image[y : y + SIDE, x : x + SIDE], (8, 8), interpolation=cv2.INTER_AREA)
+        vector = small.astype(np.float32).ravel() - 128
+        rows.append(vector / np.linalg.norm(vector))
+    return np.stack(rows)
+
+
+@pytest.fixture
+def judge():
+    points = tuple(OperatingPoint(far, t, 1.0) for far, t in ((1e-2, 0.3), (1e-3, 0.15)))
+    row = CalibrationRow("squares", 24.0, 10**6, 10**3, 0.99, 0.01, 0.2, points)
+    return Judge("squares", embed, Calibration((row,), {}))
+
+
+def sidecar(output, treatment):
+    faces = [
+        {"frame": f, "track": t, "box_xyxy_px": [x, y, x + SIDE, y + SIDE], "treatment": treatment}
+        for f in range(N_FRAMES)
+        for t, (x, y) in enumerate(places(f))
+    ]
+    tracks = [{"track": t, "person": f"p{t}", "anchor": t} for t in range(2)]
+    text = json.dumps({"faces": faces, "tracks": tracks})
+    output.with_name(f"{output.name}.json").write_text(text)
+    return output
+
+
+@pytest.fixture
+def source(tmp_path):
+    return write(tmp_path / "walk.mp4", frames(lambda f: (texture(1), texture(2))))
+
+
+def measure(source, output, judge):
+    figures = evaluate_clip(source, output, [judge], SquareDetector(), None, (1e-2, 1e-3), 6)
+    return {(f.metric, f.subject): f for f in figures}
+
+
+def test_an_untouched_output_is_matched_in_every_frame(source, judge, tmp_path):
+    output = sidecar(
+        write(tmp_path / "o.mp4", frames(lambda f: (texture(1), texture(2)))), "swapped"
+    )
+    found = measure(source, output, judge)
+    match = found["match_original_far_0.001", "output"]
+    assert match.estimate.value == 1
+    assert match.estimate.n == 12
+    assert match.estimate.ci_low == 0  # two tracks say little
+    assert match.chance == 0
+    assert found["rank1_in_recording", "output"].estimate.value == 1
+    assert found["found_again", "output"].estimate.value == 1
+    assert found["faces_covered", "output"].estimate.value == 1
+    assert found["psnr_outside_db", "output"].estimate.value > 40
+
+
+def test_steady_replacements_are_not_matched_and_do_not_flicker(source, judge, tmp_path):
+    output = sidecar(
+        write(tmp_path / "o.mp4", frames(lambda f: (texture(3), texture(4)))), "swapped"
+    )
+    found = measure(source, output, judge)
+    assert found["match_original_far_0.01", "output"].estimate.value == 0
+    steady = found["m_tc_consecutive", "output"].estimate.value
+    flicker = sidecar(
+        write(tmp_path / "f.mp4", frames(lambda f: (texture(10 + f), texture(40 + f)))), "swapped"
+    )
+    assert (
+        measure(source, flicker, judge)["m_tc_consecutive", "output"].estimate.value > steady + 0.1
+    )
+    assert found["m_tc_all_pairs", "output"].bar is not None
+
+
+def test_swapped_people_are_each_others_chance(source, judge, tmp_path):
+    output = sidecar(
+        write(tmp_path / "o.mp4", frames(lambda f: (texture(2), texture(1)))), "swapped"
+    )
+    found = measure(source, output, judge)
+    match = found["match_original_far_0.001", "output"]
+    assert (match.estimate.value, match.chance) == (0, 1)
+    assert found["rank1_in_recording", "output"].estimate.value == 0
+
+
+def test_redacted_faces_are_counted(source, judge, tmp_path):
+    grey = np.full((SIDE, SIDE, 3), 30, np.uint8)
+    output = sidecar(write(tmp_path / "o.mp4", frames(lambda f: (grey, grey))), "redacted")
+    found = measure(source, output, judge)
+    assert found["redacted_share", "output"].estimate.value == 1
+    assert found["redacted_share_24px", "output"].bar == 0.15
+    assert ("found_again", "output") not in found
+
+
+def test_an_uncovered_face_shows(source, judge, tmp_path):
+    output = sidecar(
+        write(tmp_path / "o.mp4", frames(lambda f: (texture(3), texture(4)))), "swapped"
+    )
+    path = output.with_name("o.mp4.json")
+    tree = json.loads(path.read_text())
+    tree["faces"] = [f for f in tree["faces"] if f["track"] == 0]
+    path.write_text(json.dumps(tree))
+    assert measure(source, output, judge)["faces_covered", "output"].estimate.value == 0.5
+
+
+def test_other_lengths_and_missing_sidecars_are_named(source, judge, tmp_path):
+    short = list(frames(lambda f: (texture(3), texture(4))))[:-2]
+    output = sidecar(write(tmp_path / "o.mp4", short), "swapped")
+    with pytest.raises(SetupError, match="10 frames, the source has 12"):
+        measure(source, output, judge)
+    with pytest.raises(SetupError, match="no sidecar"):
+        read_sidecar(tmp_path / "none.json")
+    with pytest.raises(SetupError, match="SOURCE=OUTPUT"):
+        clip_pairs([str(source)])
