@@ -12,7 +12,6 @@ _QUANTILES = {"min": 0.0, "p01": 0.01, "p05": 0.05, "p50": 0.5}
 
 def identity_row(audit: TrackAudit, encoder_sha256: str, far_used: float) -> Row:
     """Return the measured columns; those of the run are added when the row is committed."""
-    negation = 2.0 - audit.to_original
     row: Row = {
         "track": audit.track,
         "encoder": audit.encoder,
@@ -33,7 +32,7 @@ def identity_row(audit: TrackAudit, encoder_sha256: str, far_used: float) -> Row
     }
     for name, q in _QUANTILES.items():
         row[f"distance_original_{name}"] = float(np.quantile(audit.to_original, q))
-        row[f"distance_negation_{name}"] = float(np.quantile(negation, q))
+        row[f"distance_negation_{name}"] = float(np.quantile(audit.to_negation, q))
     for far, count in audit.matched.items():
         suffix = f"far_1e{round(-np.log10(far))}"
         row[f"n_retrieved_{suffix}"] = count

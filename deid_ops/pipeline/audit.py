@@ -46,6 +46,7 @@ class TrackAudit:
     n_faces: int
     n_faces_judged: int
     to_original: F32  # [n_faces_judged]
+    to_negation: F32  # [n_faces_judged]
     matched: Mapping[float, int]  # FAR -> faces matched to the original
     matched_negation: Mapping[float, int]
     thresholds: Mapping[float, float]  # FAR -> median threshold of the judged faces
@@ -216,6 +217,7 @@ def _track_audit(
         n_faces=int((tracks.track == track).sum()),
         n_faces_judged=len(rows),
         to_original=judged.to_original,
+        to_negation=judged.to_negation,
         matched=matched,
         matched_negation=matched_negation,
         thresholds=thresholds,
