@@ -124,10 +124,9 @@ class Faces:
     @classmethod
     def empty(cls, embedding_dim: int = 0) -> Faces:
         """No faces at all."""
-        z = np.zeros(0)
-        return cls(
-            z, np.zeros((0, 4)), np.zeros((0, 5, 2)), z, z, z, z, np.zeros((0, embedding_dim)), z
-        )
+        z: Any = np.zeros(0)  # each array is cast to its own type at birth
+        boxes, points, vectors = (_no_rows(4), _no_rows(5, 2), _no_rows(embedding_dim))
+        return cls(z, boxes, points, z, z, z, z, vectors, z)
 
     def take(self, rows: npt.NDArray[Any]) -> Faces:
         """Return the given rows (indices or a boolean mask), in that order."""
@@ -182,8 +181,8 @@ class FaceTracks:
     @classmethod
     def empty(cls) -> FaceTracks:
         """No tracks at all."""
-        z = np.zeros(0)
-        return cls(z, z, np.zeros((0, 4)), np.zeros((0, 5, 2)), z, z, z, z, z, z)
+        z: Any = np.zeros(0)
+        return cls(z, z, _no_rows(4), _no_rows(5, 2), z, z, z, z, z, z)
 
     def take(self, rows: npt.NDArray[Any]) -> FaceTracks:
         """Return the given rows (indices or a boolean mask), in that order."""
@@ -218,7 +217,8 @@ class FaceCrops:
     @classmethod
     def empty(cls, size: int) -> FaceCrops:
         """No crops."""
-        return cls(np.zeros(0), np.zeros((0, size, size, 3)), np.zeros((0, 2, 3)))
+        z: Any = np.zeros(0)
+        return cls(z, _no_rows(size, size, 3), _no_rows(2, 3))
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +245,10 @@ class Span:
     def contains(self, pts: int) -> bool:
         """Tell whether a presentation timestamp lies in the span."""
         return self.pts_start <= pts and (self.pts_end is None or pts < self.pts_end)
+
+
+def _no_rows(*shape: int) -> Any:
+    return np.zeros((0, *shape))
 
 
 def _set(obj: object, name: str, value: object) -> None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 import numpy as np
 
 from deid_ops.anchors.bank import AnchorBank
-from deid_ops.anchors.choose import choose_anchor
+from deid_ops.anchors.choose import AnchorChoice, choose_anchor
 from deid_ops.types import F32
 from jobs.config import JobConfig
 from jobs.models import anchor_bank
 from jobs.rows import Row
+
+
+@dataclass(frozen=True)
+class AnchorSet:
+    """A person's anchors in order of choice (-1: none), and the first one's distance (-1: n/a)."""
+
+    anchor_ids: tuple[int, ...]
+    distance: float
 
 
 class Anchors:
@@ -28,35 +37,48 @@ class Anchors:
         self._key = secret_key
 
     def choose(
-        self, person_unit: F32 | None, scope_id: str, person_id: str, taken: set[int]
-    ) -> tuple[list[int], float]:
-        """Return the person's anchor, its further ones (-1: none), and the first one's distance.
+        self,
+        person_unit: F32 | None,
+        scope_id: str,
+        person_id: str,
+        taken: Collection[int] = (),
+        live: Collection[int] = (),
+    ) -> AnchorSet:
+        """Choose a person's anchor and its further ones.
 
-        Chosen anchors are added to `taken`.
+        Args:
+            person_unit: [d] unit vector, or None where no face was good enough for one.
+            scope_id: identity scope.
+            person_id: person within the scope.
+            taken: anchors of all other persons of the scope; avoided while the bank lasts.
+            live: those of persons in view at the same time; never given twice.
         """
-        section = self._config.anchors
         chosen: list[int] = []
         distance = -1.0
         for number in range(1 + self._config.replace.other_anchors):
             name = person_id if number == 0 else f"{person_id}#{number}"
-            choice = choose_anchor(
-                self.bank,
-                person_unit,
-                self._key,
-                scope_id,
-                name,
-                taken,
-                window=(section.window_min, section.window_max),
-                apart_min=section.apart_min,
-            )
+            choice = self._one(person_unit, scope_id, name, {*taken, *live, *chosen} - {-1})
             if choice is None:
-                chosen.append(-1)
-                continue
-            chosen.append(choice.anchor_id)
-            taken.add(choice.anchor_id)
-            if number == 0 and choice.distance_to_person is not None:
+                choice = self._one(person_unit, scope_id, name, {*live, *chosen} - {-1})
+            chosen.append(-1 if choice is None else choice.anchor_id)
+            if number == 0 and choice is not None and choice.distance_to_person is not None:
                 distance = choice.distance_to_person
-        return chosen, distance
+        return AnchorSet(tuple(chosen), distance)
+
+    def _one(
+        self, person_unit: F32 | None, scope_id: str, name: str, occupied: set[int]
+    ) -> AnchorChoice | None:
+        section = self._config.anchors
+        return choose_anchor(
+            self.bank,
+            person_unit,
+            self._key,
+            scope_id,
+            name,
+            occupied,
+            window=(section.window_min, section.window_max),
+            apart_min=section.apart_min,
+        )
 
     def of_tracks(self, row: Row) -> F32:
         """Return the first anchor of every track of a linked row, [t, d]; zeros where none is."""

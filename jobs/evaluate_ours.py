@@ -103,7 +103,7 @@ class OwnReplacement:
             )
             scope = str(rng.integers(2**62))
             options = [
-                self._anchors.choose(v, f"{scope}/{i}", "person", set())[0]
+                self._anchors.choose(v, f"{scope}/{i}", "person").anchor_ids
                 for i, v in enumerate(vectors)
             ]
             anchors = self._vectors([ids[0] for ids in options])
@@ -126,10 +126,9 @@ class OwnReplacement:
             rows = np.flatnonzero(faces.person == person)
             mean = own[rows].mean(axis=0)
             vector = (mean / np.linalg.norm(mean)).astype(np.float32)
-            chosen, _ = anchors.choose(vector, "release", str(person), taken)
-            if chosen[0] < 0:  # the bank is smaller than the set: the job would redact from here on
-                taken.clear()
-                chosen, _ = anchors.choose(vector, "release", str(person), taken)
+            # A bank smaller than the set gives an anchor twice, as it does in the job.
+            chosen = anchors.choose(vector, "release", str(person), taken).anchor_ids
+            taken.update(chosen)
             ids[rows] = chosen[0]
         return self._treated(faces, self._vectors(ids.tolist()), diffuse=True)
 
@@ -149,17 +148,19 @@ class OwnReplacement:
         # a face without an admissible anchor would be redacted by the job; -1 takes the first row
         return np.stack([bank[max(i, 0)] for i in ids]).astype(np.float32)
 
-    def _chosen_anchors(self, faces: FaceSet) -> list[list[int]]:
-        chosen = []
+    def _chosen_anchors(self, faces: FaceSet) -> list[tuple[int, ...]]:
+        chosen: list[tuple[int, ...]] = []
         pairs = zip(faces.images_bgr, faces.landmarks_xy_px, strict=True)
         for i, (image, points) in enumerate(pairs):
             vector = self._encoder.embed(image, points[None])[0]
             # every picture is a scope of its own: an anchor shared by a person's pictures would
             # link them, which `link` attacks measure on purpose
-            chosen.append(self._anchors.choose(vector, f"picture-{i}", "person", set())[0])
+            chosen.append(self._anchors.choose(vector, f"picture-{i}", "person").anchor_ids)
         return chosen
 
-    def _unjudged(self, faces: FaceSet, chosen: list[list[int]], *, diffuse: bool) -> Replacement:
+    def _unjudged(
+        self, faces: FaceSet, chosen: list[tuple[int, ...]], *, diffuse: bool
+    ) -> Replacement:
         anchors = self._vectors([ids[0] for ids in chosen])
         n = len(faces)
         treated = self._treated(faces, anchors, diffuse=diffuse)
@@ -184,7 +185,7 @@ class OwnReplacement:
         everyone = np.ones(len(faces), np.bool_)
         return _composed(faces, before, after, matrices, everyone, self._config)
 
-    def _judged(self, faces: FaceSet, chosen: list[list[int]]) -> Replacement:
+    def _judged(self, faces: FaceSet, chosen: list[tuple[int, ...]]) -> Replacement:
         config, tracks = self._config, _as_tracks(faces)
         params = ladder_params(config)
         gates: list[Reason | None] = [

@@ -13,7 +13,7 @@ import numpy as np
 from deid_ops.track.link import LinkParams, link_tracks, person_vectors
 from deid_ops.track.summary import SegmentPlace, TrackSummary, summarize_tracks
 from deid_ops.types import FaceTracks
-from jobs.anchoring import Anchors
+from jobs.anchoring import Anchors, AnchorSet
 from jobs.config import JobConfig
 from jobs.models import track_params
 from jobs.rows import Row, segment_part, tracks_from_row, tracks_to_row
@@ -40,16 +40,41 @@ def _link_scope(scope: str, rows: Sequence[Row], config: JobConfig, anchors: Anc
     params = LinkParams(track=track_params(config))
     persons = link_tracks(summaries, params)
     vectors = person_vectors(summaries, persons)
-    chosen: dict[str, tuple[list[int], float]] = {}
-    taken: set[int] = set()
+    chosen: dict[str, AnchorSet] = {}
+    together = _seen_together(summaries, persons)
     for person in sorted(set(persons)):
-        chosen[person] = anchors.choose(vectors.get(person), scope, person, taken)
+        taken = [a for other in chosen.values() for a in other.anchor_ids]
+        live = [a for other in together[person] & set(chosen) for a in chosen[other].anchor_ids]
+        chosen[person] = anchors.choose(vectors.get(person), scope, person, taken, live)
     out, position = [], 0
     for row, boxes in zip(rows, tracks, strict=True):
         mine = persons[position : position + boxes.n_tracks]
         position += boxes.n_tracks
         out.append(_linked(row, boxes, mine, chosen, config))
     return out
+
+
+def _seen_together(
+    summaries: Sequence[TrackSummary], persons: Sequence[str]
+) -> dict[str, set[str]]:
+    """Return for each person the others in view at the same time in the same recording."""
+    spans: dict[str, list[tuple[int, int, str]]] = {}
+    for summary, person in zip(summaries, persons, strict=True):
+        first = summary.first_frame
+        last = summary.place.start_frame + int(summary.frames[-1])
+        spans.setdefault(summary.place.stream_id, []).append((first, last, person))
+    together: dict[str, set[str]] = {person: set() for person in persons}
+    for in_stream in spans.values():
+        in_stream.sort()
+        open_spans: list[tuple[int, str]] = []
+        for first, last, person in in_stream:
+            open_spans = [(end, other) for end, other in open_spans if end >= first]
+            for _, other in open_spans:
+                if other != person:
+                    together[person].add(other)
+                    together[other].add(person)
+            open_spans.append((last, person))
+    return together
 
 
 def _summaries(row: Row, boxes: FaceTracks) -> list[TrackSummary]:
@@ -67,16 +92,18 @@ def _linked(
     row: Row,
     boxes: FaceTracks,
     persons: Sequence[str],
-    chosen: dict[str, tuple[list[int], float]],
+    chosen: dict[str, AnchorSet],
     config: JobConfig,
 ) -> Row:
     options = [chosen[person] for person in persons]
-    treatments, reasons = planned_treatments(boxes, [ids[0] >= 0 for ids, _ in options], config)
+    first = [o.anchor_ids[0] for o in options]
+    further = [a for o in options for a in o.anchor_ids[1:]]
+    treatments, reasons = planned_treatments(boxes, [a >= 0 for a in first], config)
     return segment_part(row) | tracks_to_row(boxes) | {
         "track_person_id": list(persons),
-        "track_anchor_id": np.array([ids[0] for ids, _ in options], np.int32),
-        "track_other_anchor_ids": np.array([a for ids, _ in options for a in ids[1:]], np.int32),
-        "track_anchor_distance": np.array([distance for _, distance in options], np.float32),
+        "track_anchor_id": np.array(first, np.int32),
+        "track_other_anchor_ids": np.array(further, np.int32),
+        "track_anchor_distance": np.array([o.distance for o in options], np.float32),
         "box_treatment": treatments,
         "box_reason": reasons,
     }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +20,12 @@ from deid_ops.video.index import VideoIndex, read_index
 from deid_ops.video.policy import MediaPolicy
 from deid_ops.video.remux import can_copy, copy_span
 from deid_ops.video.segments import plan_spans
+from deid_ops.video.still_copy import copy_still
 from deid_ops.video.stills import STILL_SPAN, kind_of, read_still, write_still
 from deid_ops.video.verify import compare_media
+
+# SVT-AV1 writes a banner to standard error unless it is told not to.
+os.environ.setdefault("SVT_LOG", "1")
 
 #: `segments.container` of a photograph.
 STILL = "still"
@@ -72,9 +76,12 @@ class Media:
         self._check(span, out, policy)
 
     def copy(self, span: Span, out: Path, policy: MediaPolicy) -> bool:
-        """Copy a span bit-exact; false where that cannot be done and it must be rewritten."""
+        """Copy a span bit-exact (a photograph: its pixels, without EXIF and the like).
+
+        Returns false where that cannot be done and the span must be rewritten.
+        """
         if self.index is None:
-            shutil.copyfile(self.path, out)
+            copy_still(read_still(self.path), str(out))
             return True
         if not can_copy(self.index, span):
             return False

@@ -19,7 +19,7 @@ from deid_ops.judge.distances import face_distances, person_centroid
 from deid_ops.judge.verification import cosine_distances
 from deid_ops.metrics.temporal import temporal_consistency
 from deid_ops.pipeline.swap import EmbedFaces
-from deid_ops.types import F32, I32, U8, BoxOrigin, Faces, FaceTracks
+from deid_ops.types import F32, I32, I64, U8, BoxOrigin, Faces, FaceTracks
 
 Image = tuple[int, U8]
 
@@ -195,7 +195,7 @@ def _track_audit(
     track: int,
     encoder: str,
     tracks: FaceTracks,
-    rows: np.ndarray,
+    rows: I64,
     before: F32,
     after: F32,
     n_rank1: int,

@@ -16,7 +16,7 @@ from deid_ops.judge.calibration import Calibration
 from deid_ops.judge.distances import face_distances
 from deid_ops.judge.ladder import Attempt, LadderParams, faces_to_retry, judge_faces, settle
 from deid_ops.pipeline.swap import EmbedFaces, GenerateCrops, SwappedFaces, crop_landmarks
-from deid_ops.types import F32, U8, Bool, FaceCrops, FaceTracks, Reason, Treatment
+from deid_ops.types import F32, I64, U8, Bool, FaceCrops, FaceTracks, Reason, Treatment
 
 #: (crops, landmarks, anchors, relative noise strength) -> crops after one denoising step
 DiffuseCrops = Callable[[U8, F32, F32, float], U8]
@@ -135,14 +135,14 @@ class _Ladder:
             crops = self.models.diffuse(crops, self.points[faces], anchors, attempt.noise_strength)
         self._judge(faces, crops, attempt)
 
-    def _change_anchor(self, faces: np.ndarray, attempt: Attempt) -> np.ndarray:
+    def _change_anchor(self, faces: I64, attempt: Attempt) -> I64:
         """Generate anew where the try asks for another anchor; drop tracks that have none left."""
         behind = faces[self.anchor_number[faces] < attempt.anchor_number]
         if attempt.noise_strength != self.params.noise_strengths[0]:
             return faces  # stronger noise keeps the anchor that the track has
-        able = [self.anchor_of_track(int(t), attempt.anchor_number) is not None
-                for t in self.track[behind]]  # fmt: skip
-        behind = behind[np.array(able, dtype=np.bool_)]
+        tracks = [int(t) for t in self.track[behind]]
+        able = [self.anchor_of_track(t, attempt.anchor_number) is not None for t in tracks]
+        behind = np.asarray(behind[np.array(able, dtype=np.bool_)])
         if len(behind):
             self.anchor_number[behind] = attempt.anchor_number
             self.base[behind] = self.models.generate(
@@ -150,14 +150,14 @@ class _Ladder:
             )
         return behind
 
-    def _anchors(self, faces: np.ndarray) -> F32:
+    def _anchors(self, faces: I64) -> F32:
         vectors = [
             self.anchor_of_track(int(t), int(n))
             for t, n in zip(self.track[faces], self.anchor_number[faces], strict=True)
         ]
         return np.asarray(np.stack([v for v in vectors if v is not None]), dtype=np.float32)
 
-    def _judge(self, faces: np.ndarray, crops: U8, attempt: Attempt) -> None:
+    def _judge(self, faces: I64, crops: U8, attempt: Attempt) -> None:
         judge = self.models.judge
         vectors = np.concatenate(
             [judge.embed(c, p[None]) for c, p in zip(crops, self.points[faces], strict=True)]
