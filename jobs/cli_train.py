@@ -14,7 +14,6 @@ import typer
 
 from deid_ops.errors import SetupError
 from deid_ops.train.data import Pack, PackConfig, pack
-from deid_ops.train.loop import Budget
 from deid_ops.train.sources import (
     SourceImage,
     iter_source,
@@ -30,6 +29,10 @@ OutOption = Annotated[Path, typer.Option(help="Folder for checkpoints and result
 StepsOption = Annotated[int, typer.Option(help="Stop after this many steps in all.")]
 SecondsOption = Annotated[float, typer.Option(help="Stop this run after this many seconds.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint.")]
+InitOption = Annotated[
+    Path | None, typer.Option("--init-from", help="Start from a shipped ONNX file's weights.")
+]
+BatchOption = Annotated[int | None, typer.Option(help="Faces a step.")]
 ThreadsOption = Annotated[int, typer.Option(help="CPU threads.")]
 log = logging.getLogger("deid.train")
 
@@ -97,6 +100,28 @@ def data_command(
     typer.echo(json.dumps({k: meta[k] for k in ("n", "n_validation", "dropped")}))
 
 
+def _start_from(net: NetT, path: Path | None) -> NetT | None:
+    if path is None:
+        return None
+    import onnx
+
+    from deid_ops.models.export import load_weights
+
+    if not path.is_file():
+        raise SetupError(f"{path}: no such file to start from")
+    load_weights(net, onnx.load(path))
+    return net
+
+
+def _average_of(net: NetT, path: Path) -> NetT:
+    import torch
+
+    if not path.is_file():
+        raise SetupError(f"{path}: not trained yet; run the matching `deid train` command first")
+    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return net
+
+
 def _report(total: int) -> Callable[[int, Mapping[str, float]], None]:
     started = time.monotonic()
 
@@ -121,6 +146,7 @@ def attributes_command(
 
     from deid_ops.swap.retarget import FaceShape
     from deid_ops.train.attributes import AttributeTraining, shape_of_pack, train_attributes
+    from deid_ops.train.loop import Budget
 
     torch.set_num_threads(threads)
     pack_, shape_file = Pack(data), out / "face_shape.npz"
@@ -153,6 +179,7 @@ def encoder_command(
     import torch
 
     from deid_ops.train.encoder import EncoderTraining, train_encoder
+    from deid_ops.train.loop import Budget
 
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
@@ -180,6 +207,7 @@ def generator_command(
     steps: StepsOption = 6000,
     seconds: SecondsOption = 1e9,
     identity_from: Annotated[float, typer.Option(help="Share of steps before identities.")] = 0.45,
+    batch: Annotated[int, typer.Option(help="Faces a step.")] = 16,
     resume: ResumeOption = False,
     threads: ThreadsOption = 2,
 ) -> None:
@@ -187,13 +215,14 @@ def generator_command(
     import torch
 
     from deid_ops.models.attributes import AttributeNet
-    from deid_ops.models.encoder import CompactEncoder, freeze, load_teacher
+    from deid_ops.models.encoder import CompactEncoder, TeacherEncoder, freeze, load_teacher
     from deid_ops.swap.retarget import FaceShape
     from deid_ops.train.generator import GeneratorTraining, train_generator
+    from deid_ops.train.loop import Budget
 
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
-    encoders = [load_teacher(teachers / "mobilefacenet_foamliu_ms1m.pt")]
+    encoders: list[TeacherEncoder | CompactEncoder] = [load_teacher(teachers / "mobilefacenet_foamliu_ms1m.pt")]
     if student is not None:
         own = CompactEncoder()
         own.load_state_dict(torch.load(student, weights_only=True))
@@ -210,7 +239,7 @@ def generator_command(
         FaceShape.load(attributes / "face_shape.npz"),
         encoders,
         measuring,
-        GeneratorTraining(identity_from=identity_from),
+        GeneratorTraining(identity_from=identity_from, batch=batch),
         Budget(steps, seconds),
         out / "generator.pt",
         time.monotonic,

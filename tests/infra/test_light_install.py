@@ -32,7 +32,7 @@ def light_modules() -> list[str]:
         "deid_ops/models",
         "deid_ops/train",
         "deid_ops/attacks",
-        "jobs/attack.py",
+        "jobs/attack",
         "jobs/sql_spark.py",
     )
     names = []
