@@ -6,14 +6,14 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from deid_ops.errors import SetupError
-from deid_ops.train.data import Pack, PackConfig, pack
+from deid_ops.train.data import PackConfig, pack
 from deid_ops.train.sources import (
     SourceImage,
     iter_source,
@@ -33,6 +33,7 @@ InitOption = Annotated[
     Path | None, typer.Option("--init-from", help="Start from a shipped ONNX file's weights.")
 ]
 BatchOption = Annotated[int | None, typer.Option(help="Faces a step.")]
+TeachersOption = Annotated[Path, typer.Option(help="Folder of the teacher networks.")]
 ThreadsOption = Annotated[int, typer.Option(help="CPU threads.")]
 log = logging.getLogger("deid.train")
 
@@ -100,153 +101,124 @@ def data_command(
     typer.echo(json.dumps({k: meta[k] for k in ("n", "n_validation", "dropped")}))
 
 
-def _start_from(net: NetT, path: Path | None) -> NetT | None:
-    if path is None:
-        return None
-    import onnx
-
-    from deid_ops.models.export import load_weights
-
-    if not path.is_file():
-        raise SetupError(f"{path}: no such file to start from")
-    load_weights(net, onnx.load(path))
-    return net
-
-
-def _average_of(net: NetT, path: Path) -> NetT:
-    import torch
-
-    if not path.is_file():
-        raise SetupError(f"{path}: not trained yet; run the matching `deid train` command first")
-    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return net
-
-
-def _report(total: int) -> Callable[[int, Mapping[str, float]], None]:
-    started = time.monotonic()
-
-    def report(step: int, losses: Mapping[str, float]) -> None:
-        text = " ".join(f"{name}={value:.4f}" for name, value in losses.items())
-        log.info("step %d/%d %.0fs %s", step, total, time.monotonic() - started, text)
-
-    return report
-
-
 @app.command("attributes")
 def attributes_command(
     data: DataOption,
     out: OutOption,
-    steps: StepsOption = 1500,
+    steps: StepsOption = 4000,
     seconds: SecondsOption = 1e9,
+    batch: BatchOption = None,
     resume: ResumeOption = False,
+    init_from: InitOption = None,
     threads: ThreadsOption = 2,
 ) -> None:
-    """Train the attribute network (landmarks, pose, expression); saves to --out."""
-    import torch
+    """Train the attribute network (landmarks, pose, expression) into --out."""
+    from jobs.training import RunOptions, run_attributes
 
-    from deid_ops.swap.retarget import FaceShape
-    from deid_ops.train.attributes import AttributeTraining, shape_of_pack, train_attributes
-    from deid_ops.train.loop import Budget
-
-    torch.set_num_threads(threads)
-    pack_, shape_file = Pack(data), out / "face_shape.npz"
-    out.mkdir(parents=True, exist_ok=True)
-    if not shape_file.exists():
-        shape_of_pack(pack_).save(shape_file, {"pack": pack_.meta["sha256"]["mesh_xyz_px"]})
-    net = train_attributes(
-        pack_,
-        FaceShape.load(shape_file),
-        AttributeTraining(),
-        Budget(steps, seconds),
-        out / "attributes.pt",
-        time.monotonic,
-        _report(steps),
-        resume=resume,
-    )
-    torch.save(net.state_dict(), out / "attributes_average.pt")
+    run_attributes(RunOptions(data, out, steps, seconds, resume, init_from, threads, batch))
 
 
 @app.command("encoder")
 def encoder_command(
     data: DataOption,
     out: OutOption,
-    steps: StepsOption = 4000,
+    steps: StepsOption = 8000,
     seconds: SecondsOption = 1e9,
+    batch: BatchOption = None,
     resume: ResumeOption = False,
+    init_from: InitOption = None,
     threads: ThreadsOption = 2,
 ) -> None:
-    """Distil the conditioning encoder; saves to --out."""
-    import torch
+    """Distil the conditioning encoder into --out; a pack labelled with identity alone will do."""
+    from jobs.training import RunOptions, run_encoder
 
-    from deid_ops.train.encoder import EncoderTraining, train_encoder
-    from deid_ops.train.loop import Budget
-
-    torch.set_num_threads(threads)
-    out.mkdir(parents=True, exist_ok=True)
-    net = train_encoder(
-        Pack(data),
-        EncoderTraining(),
-        Budget(steps, seconds),
-        out / "encoder.pt",
-        time.monotonic,
-        _report(steps),
-        resume=resume,
-    )
-    torch.save(net.state_dict(), out / "encoder_average.pt")
+    run_encoder(RunOptions(data, out, steps, seconds, resume, init_from, threads, batch))
 
 
 @app.command("generator")
 def generator_command(
     data: DataOption,
-    attributes: Annotated[Path, typer.Option(help="Folder made by `deid train attributes`.")],
-    teachers: Annotated[Path, typer.Option(help="Folder with mobilefacenet_foamliu_ms1m.pt.")],
+    attributes: Annotated[Path, typer.Option(help="Folder of `deid train attributes`.")],
+    teachers: TeachersOption,
     out: OutOption,
     student: Annotated[
-        Path | None, typer.Option(help="Own encoder's weights, second view.")
+        Path | None, typer.Option(help="Folder of `deid train encoder`: a second encoder.")
     ] = None,
     steps: StepsOption = 6000,
     seconds: SecondsOption = 1e9,
-    identity_from: Annotated[float, typer.Option(help="Share of steps before identities.")] = 0.45,
-    batch: Annotated[int, typer.Option(help="Faces a step.")] = 16,
+    identity_from: Annotated[
+        float, typer.Option(help="Share of the steps before other identities are painted.")
+    ] = 0.45,
+    batch: BatchOption = None,
+    resume: ResumeOption = False,
+    init_from: InitOption = None,
+    threads: ThreadsOption = 2,
+) -> None:
+    """Train the leak-proof generator and the denoiser (one network) into --out."""
+    from jobs.training import RunOptions, run_generator
+
+    options = RunOptions(data, out, steps, seconds, resume, init_from, threads, batch)
+    run_generator(options, attributes, teachers, student, identity_from)
+
+
+@app.command("denoiser")
+def denoiser_command() -> None:
+    """Say how the denoiser is trained: it is the generator's network, told that it sees noise."""
+    typer.echo("The denoiser shares the generator's network: `deid train generator` trains both.")
+
+
+@app.command("facedancer")
+def facedancer_command(
+    data: DataOption,
+    teachers: TeachersOption,
+    out: OutOption,
+    steps: StepsOption = 300_000,
+    seconds: SecondsOption = 1e9,
+    batch: BatchOption = None,
     resume: ResumeOption = False,
     threads: ThreadsOption = 2,
 ) -> None:
-    """Train the leak-proof generator and denoiser (one network); saves to --out."""
-    import torch
+    """Train the target-oriented reference (FaceDancer kind) into --out; needs large data."""
+    from jobs.training import RunOptions, run_facedancer
 
-    from deid_ops.models.attributes import AttributeNet
-    from deid_ops.models.encoder import CompactEncoder, TeacherEncoder, freeze, load_teacher
-    from deid_ops.swap.retarget import FaceShape
-    from deid_ops.train.generator import GeneratorTraining, train_generator
-    from deid_ops.train.loop import Budget
+    options = RunOptions(data, out, steps, seconds, resume, None, threads, batch)
+    run_facedancer(options, teachers)
 
-    torch.set_num_threads(threads)
-    out.mkdir(parents=True, exist_ok=True)
-    encoders: list[TeacherEncoder | CompactEncoder] = [load_teacher(teachers / "mobilefacenet_foamliu_ms1m.pt")]
-    if student is not None:
-        own = CompactEncoder()
-        own.load_state_dict(torch.load(student, weights_only=True))
-        encoders.append(freeze(own))
-    measuring = None
-    if (attributes / "attributes_average.pt").is_file():
-        measuring = AttributeNet(torch.zeros(136, 2))
-        measuring.load_state_dict(torch.load(attributes / "attributes_average.pt"))
-        measuring.eval().requires_grad_(False)
-    elif identity_from < 1.0:
-        log.warning("no attribute network: the identity phase keeps landmarks by conditions only")
-    net = train_generator(
-        Pack(data),
-        FaceShape.load(attributes / "face_shape.npz"),
-        encoders,
-        measuring,
-        GeneratorTraining(identity_from=identity_from, batch=batch),
-        Budget(steps, seconds),
-        out / "generator.pt",
-        time.monotonic,
-        _report(steps),
-        resume=resume,
-    )
-    torch.save(net.state_dict(), out / "generator_average.pt")
+
+@app.command("anchors")
+def anchors_command(
+    data: DataOption,
+    out: Annotated[Path, typer.Option(help="Folder for anchors.npz.")],
+    n: Annotated[int, typer.Option(help="Number of anchors.")] = 1024,
+    min_to_training: Annotated[
+        float, typer.Option(help="Smallest cosine distance to any training face.")
+    ] = 0.55,
+    min_apart: Annotated[float, typer.Option(help="Smallest distance between anchors.")] = 0.5,
+    licence: Annotated[str, typer.Option(help="Licence of the data, in plain words.")] = "",
+) -> None:
+    """Sample synthetic identities from a density fitted to the pack; writes anchors.npz."""
+    from deid_ops.anchors.density import DensityConfig
+    from jobs.training import run_anchors
+
+    config = DensityConfig(n_anchors=n, min_to_training=min_to_training, min_apart=min_apart)
+    typer.echo(json.dumps(run_anchors(data, out, config, licence), indent=1))
+
+
+@app.command("export")
+def export_command(
+    out: Annotated[Path, typer.Option(help="Folder for the ONNX files.")],
+    attributes: Annotated[Path | None, typer.Option(help="Folder of its training.")] = None,
+    encoder: Annotated[Path | None, typer.Option(help="Folder of its training.")] = None,
+    generator: Annotated[Path | None, typer.Option(help="Folder of its training.")] = None,
+    noise_ratios: Annotated[
+        tuple[float, float, float],
+        typer.Option(help="sigma / alpha of the denoiser: at strength 1, smallest, largest."),
+    ] = (2.0, 1.2, 3.5),
+) -> None:
+    """Write ONNX files (weights in half precision), each compared with PyTorch first."""
+    from jobs.training import run_export
+
+    typer.echo(json.dumps(run_export(out, attributes, encoder, generator, noise_ratios), indent=1))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ published state dict, and serves training only.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +20,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from deid_ops.errors import SetupError
-from deid_ops.models.blocks import PlainBlock
+from deid_ops.models.blocks import PlainBlock, channels_last
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -150,7 +151,7 @@ def freeze(net: EncoderT) -> EncoderT:
     """Stop a network's gradients and fold its normalisation into the convolutions (faster)."""
     net.eval()
     _fold(net)
-    net.to(memory_format=torch.channels_last)
+    channels_last(net)
     for parameter in net.parameters():
         parameter.requires_grad_(False)
     return net
@@ -167,13 +168,15 @@ def _fold(module: nn.Module) -> None:
         names = list(module._modules)
         pairs = [
             (a, b)
-            for a, b in zip(names[:-1], names[1:], strict=True)
+            for a, b in itertools.pairwise(names)
             if isinstance(module._modules[a], nn.Conv2d)
             and isinstance(module._modules[b], nn.BatchNorm2d)
         ]
     for conv, norm in pairs:
-        fused = fuse_conv_bn_eval(module._modules[conv], module._modules[norm])
-        module._modules[conv], module._modules[norm] = fused, nn.Identity()
+        first, second = module._modules[conv], module._modules[norm]
+        if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+            module._modules[conv] = fuse_conv_bn_eval(first, second)
+            module._modules[norm] = nn.Identity()
     for child in module.children():
         _fold(child)
 

@@ -58,12 +58,14 @@ def export_onnx(
     torch.onnx.export(
         net,
         tuple(examples),
-        buffer,
+        buffer,  # type: ignore[arg-type]
         input_names=inputs,
         output_names=outputs,
         dynamic_axes={name: {0: "n"} for name in (*inputs, *outputs)},
         opset_version=OPSET,
         do_constant_folding=False,
+        # Not EVAL: that would merge normalisations into convolutions and lose their weights.
+        training=torch.onnx.TrainingMode.PRESERVE,
         dynamo=False,
     )
     model = onnx.load_from_string(buffer.getvalue())

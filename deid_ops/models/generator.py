@@ -182,7 +182,8 @@ class GeneratorExport(nn.Module):
         """Return the crop [n, 3, 128, 128] in [0, 1]."""
         inside = enlarge_light(light_rgb * 2.0 - 1.0)
         scalars = anchor_unit[:, :N_SCALARS] * 0.0
-        return self.net(surroundings_rgb, inside, points_px, anchor_unit, scalars).clamp(0.0, 1.0)
+        crop: Tensor = self.net(surroundings_rgb, inside, points_px, anchor_unit, scalars)
+        return crop.clamp(0.0, 1.0)
 
 
 class DenoiserExport(nn.Module):
@@ -202,4 +203,5 @@ class DenoiserExport(nn.Module):
     ) -> Tensor:
         """Return the crop [n, 3, 128, 128] in [0, 1]; `noise_ratio` [n, 1] is sigma / alpha."""
         scalars = torch.cat([noise_ratio * 0.0 + 1.0, torch.log1p(noise_ratio)], 1)
-        return self.net(surroundings_rgb, noised, points_px, anchor_unit, scalars).clamp(0.0, 1.0)
+        crop: Tensor = self.net(surroundings_rgb, noised, points_px, anchor_unit, scalars)
+        return crop.clamp(0.0, 1.0)

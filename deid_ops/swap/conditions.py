@@ -37,7 +37,7 @@ def light_of(planes_rgb: F32) -> F32:
     """Average over the cells: [n, 3, 8, 8]."""
     n = len(planes_rgb)
     cells = planes_rgb.reshape(n, 3, LIGHT_CELLS, CELL_PX, LIGHT_CELLS, CELL_PX)
-    return cells.mean(axis=(3, 5), dtype=np.float64).astype(np.float32)
+    return np.asarray(cells.mean(axis=(3, 5), dtype=np.float64), dtype=np.float32)
 
 
 def prepare_conditions(
@@ -69,4 +69,4 @@ def prepare_conditions(
 def unit_rows(vectors: F32) -> F32:
     """Scale each row to unit length; a row of zeros stays."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.maximum(length, 1e-12)).astype(np.float32)
+    return np.asarray(vectors / np.maximum(length, 1e-12), dtype=np.float32)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from deid_ops.errors import InvariantError
 from deid_ops.types import F32, U8, Bool
@@ -37,7 +38,7 @@ ARCFACE_TEMPLATE_112 = np.array(
     ],
     dtype=np.float32,
 )
-TEMPLATE_PX: F32 = (ARCFACE_TEMPLATE_112 + np.float32(CROP_OFFSET_XY_PX)).astype(np.float32)
+TEMPLATE_PX: F32 = ARCFACE_TEMPLATE_112 + np.array(CROP_OFFSET_XY_PX, dtype=np.float32)
 EYE_DISTANCE_PX = float(np.linalg.norm(TEMPLATE_PX[1] - TEMPLATE_PX[0]))
 MASK_CENTRE_XY_PX = (63.5, 66.0)
 MASK_HALF_AXES_PX = (46.0, 54.0)
@@ -123,7 +124,7 @@ def warp_crop(frame: U8, crop_from_frame: F32, size_px: int = CROP_SIZE_PX) -> U
     return np.asarray(warped, dtype=np.uint8)
 
 
-def scale_matrix(crop_from_frame: F32, zoom: float) -> F32:
+def scale_matrix(crop_from_frame: npt.ArrayLike, zoom: float) -> F32:
     """Return the matrix of the same crop rendered `zoom` times larger (pixel areas aligned)."""
     matrix = np.asarray(crop_from_frame, dtype=np.float64) * zoom
     matrix[:, 2] += 0.5 * (zoom - 1.0)

@@ -97,7 +97,7 @@ def pose_of_rotations(rotation: F32) -> F32:
     pitch = np.arcsin(np.clip(rotation[:, 2, 1], -1.0, 1.0))
     yaw = np.arctan2(-rotation[:, 2, 0], rotation[:, 2, 2])
     roll = np.arctan2(-rotation[:, 0, 1], rotation[:, 1, 1])
-    return np.rad2deg(np.stack([roll, pitch, yaw], -1)).astype(np.float32)
+    return np.asarray(np.rad2deg(np.stack([roll, pitch, yaw], -1)), dtype=np.float32)
 
 
 def gaze_offsets(points_px: F32) -> F32:
@@ -131,7 +131,7 @@ def retarget(shape: FaceShape, points_px: F32, pose_deg: F32, expression: F32) -
     turned = np.einsum("nij,nkj->nki", rotation_matrices(pose_deg), bent)[..., :2]
     stable = list(STABLE_POINTS)
     placed = _similarity(turned[:, stable], points_px[:, stable], turned)
-    return _place_irises(placed, gaze_offsets(points_px))
+    return np.asarray(_place_irises(placed, gaze_offsets(points_px)), dtype=np.float32)
 
 
 def _similarity(source: F32, target: F32, points: F32) -> F32:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from deid_ops.models.attributes import AttributeNet
+from deid_ops.models.blocks import channels_last
 from deid_ops.swap.crop import EYE_DISTANCE_PX
 from deid_ops.swap.layout import MESH_INDEX, N_POINTS, group_slice
 from deid_ops.swap.retarget import FaceShape
@@ -38,6 +39,7 @@ from deid_ops.train.loop import (
     Clock,
     Report,
     State,
+    descend,
     half_cosine,
     run,
     set_rate,
@@ -164,7 +166,7 @@ def train_attributes(
     labels = load_labels(pack, shape, 0)
     torch.manual_seed(config.seed)
     net = start_from or AttributeNet(torch.from_numpy(labels.points_px.mean(0)))
-    net = net.to(memory_format=torch.channels_last).train()
+    channels_last(net).train()
     optimiser = torch.optim.AdamW(
         net.parameters(), config.rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
     )
@@ -180,10 +182,7 @@ def train_attributes(
         images = images.contiguous(memory_format=torch.channels_last)
         losses = attribute_loss(net, images, points, pose, expression)
         set_rate(optimiser, config.rate * half_cosine(number, budget.max_steps, config.warmup))
-        optimiser.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimiser.step()
+        descend(list(losses.values()), optimiser)
         average.update(net, number)
         return {name: float(value.detach()) for name, value in losses.items()}
 

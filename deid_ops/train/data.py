@@ -35,7 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deid_ops.errors import InputError, SetupError
-from deid_ops.swap.crop import CROP_SIZE_PX, crop_matrices, scale_matrix, warp_crop
+from deid_ops.swap.crop import CROP_SIZE_PX, crop_matrices, warp_crop
 from deid_ops.train.sources import LandmarkFinder, SourceImage, decode_bgr
 from deid_ops.train.teachers import MESH_POINTS, MESH_SIZE_PX, Labels, Teachers, sharpness
 from deid_ops.types import F32, U8, Bool
@@ -114,7 +114,7 @@ def prepare(
         split_of(image.data, config.validation_per_mille),
         np.ascontiguousarray(crop),
         np.ascontiguousarray(warp_crop(frame, matrix, MESH_SIZE_PX)[..., ::-1]),
-        np.packbits(inside.reshape(-1)),
+        np.packbits(inside.reshape(-1).astype(np.uint8)),
     )
 
 
@@ -126,7 +126,7 @@ def pack(
     *,
     find: LandmarkFinder | None = None,
     limit: int | None = None,
-    report: Callable[[int, Counter[str]], None] = lambda done, dropped: None,
+    report: Callable[[int, Counter[str]], None] | None = None,
 ) -> dict[str, Any]:
     """Write the folder described at the top.
 
@@ -165,7 +165,8 @@ def pack(
             names += [
                 f"{sources[f.source][0]}:{f.name}" for f, k in zip(batch, keep, strict=True) if k
             ]
-            report(len(names), dropped)
+            if report is not None:
+                report(len(names), dropped)
     finally:
         for handle in files.values():
             handle.close()
@@ -271,6 +272,6 @@ class Pack:
         return np.flatnonzero(chosen)
 
     def inside(self, rows: npt.NDArray[np.int64]) -> F32:
-        """Return 1 where the crop shows the image, 0 where its border was repeated [n, 128, 128]."""
+        """Return [n, 128, 128]: 1 where a crop shows the image, 0 where its border repeats."""
         bits = np.unpackbits(self.columns["inside_bits"][rows], axis=1)
         return bits.reshape(len(rows), CROP_SIZE_PX, CROP_SIZE_PX).astype(np.float32)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from deid_ops.models.blocks import channels_last
 from deid_ops.models.encoder import CompactEncoder
 from deid_ops.train.augment import Jitter, lower_resolution, photometric, random_similarity, warp
 from deid_ops.train.data import Pack
@@ -26,6 +27,7 @@ from deid_ops.train.loop import (
     Clock,
     Report,
     State,
+    descend,
     half_cosine,
     run,
     set_rate,
@@ -79,7 +81,7 @@ def train_encoder(
     crops = np.asarray(pack.columns["crops_rgb"])
     labels = np.asarray(pack.columns["identity_unit"])
     torch.manual_seed(config.seed)
-    net = (start_from or CompactEncoder()).to(memory_format=torch.channels_last).train()
+    net = channels_last(start_from or CompactEncoder()).train()
     optimiser = torch.optim.AdamW(
         net.parameters(), config.rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
     )
@@ -99,10 +101,7 @@ def train_encoder(
         view = encoder_view(images).contiguous(memory_format=torch.channels_last)
         losses = distillation_loss(net(view), torch.from_numpy(labels[chosen]))
         set_rate(optimiser, config.rate * half_cosine(number, budget.max_steps, config.warmup))
-        optimiser.zero_grad(set_to_none=True)
-        (losses["cosine"] + config.w_relation * losses["relation"]).backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimiser.step()
+        descend([losses["cosine"], config.w_relation * losses["relation"]], optimiser)
         average.update(net, number)
         return {name: float(value.detach()) for name, value in losses.items()}
 

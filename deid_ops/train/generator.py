@@ -15,27 +15,18 @@ two tasks share everything but two scalars.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from deid_ops.models.attributes import AttributeNet
+from deid_ops.models.blocks import channels_last
 from deid_ops.models.discriminator import PatchDiscriminator, hinge_critic
 from deid_ops.models.encoder import CompactEncoder, TeacherEncoder
-from deid_ops.models.generator import (
-    LIGHT_CELLS,
-    GeneratorConfig,
-    LeakProofGenerator,
-    enlarge_light,
-)
-from deid_ops.swap.crop import CROP_SIZE_PX
-from deid_ops.swap.layout import MESH_INDEX
-from deid_ops.swap.retarget import FaceShape, retarget
-from deid_ops.train.augment import EXPRESSION_MIRROR, mirror_points, mirror_pose
+from deid_ops.models.generator import GeneratorConfig, LeakProofGenerator
+from deid_ops.swap.retarget import FaceShape
 from deid_ops.train.data import Pack
 from deid_ops.train.loop import (
     Average,
@@ -43,10 +34,10 @@ from deid_ops.train.loop import (
     Clock,
     Report,
     State,
+    descend,
     half_cosine,
     run,
     set_rate,
-    to_float01,
 )
 from deid_ops.train.losses import (
     attribute_difference,
@@ -54,158 +45,13 @@ from deid_ops.train.losses import (
     light_difference,
     masked_l1,
 )
-from deid_ops.train.shape import pose_labels
-from deid_ops.types import F32, U8
-
-CELL_PX = CROP_SIZE_PX // LIGHT_CELLS
-
-
-@dataclass(frozen=True, slots=True)
-class GeneratorTraining:
-    """Settings and loss weights."""
-
-    batch: int = 16
-    rate: float = 6e-4
-    warmup: int = 100
-    ema: float = 0.997
-    seed: int = 21
-    bf16: bool = False
-    features_from: float = 0.12  # share of the steps before which only the L1 loss counts
-    identity_from: float = 0.45  # share of the steps after which the identity phase begins
-    swapped_share: float = 0.5
-    mixture_share: float = 0.4  # of the swapped ones
-    noised_share: float = 0.25
-    noise_ratio: tuple[float, float] = (1.2, 3.5)  # sigma / alpha
-    point_jitter_px: float = 0.35
-    repulsion_margin: float = 0.05
-    w_l1: float = 3.0
-    w_features: float = 1.0
-    w_identity_own: float = 0.5
-    w_identity_other: float = 2.0
-    w_repulsion: float = 2.0
-    w_light: float = 4.0
-    w_attributes: float = 0.15
-    w_critic: float = 0.08
-    w_stable: float = 2.0
-    stable_every: int = 4
-    stable_rows: int = 4
-
-
-@dataclass(frozen=True, slots=True)
-class PaintData:
-    """One split in memory."""
-
-    crops_rgb: U8  # [n, 128, 128, 3]
-    inside_bits: U8  # [n, 2048]
-    points_px: F32  # [n, 136, 2] retargeted
-    pose_deg: F32
-    expression: F32
-    identity_unit: F32
-
-
-@dataclass(frozen=True, slots=True)
-class PaintBatch:
-    """One batch of tensors."""
-
-    images01: Tensor
-    weight: Tensor  # [n, 1, 128, 128] 1 where the loss counts
-    points_px: Tensor
-    pose_deg: Tensor
-    expression: Tensor
-    own_unit: Tensor
-    wanted_unit: Tensor
-    own: Tensor  # [n] bool
-    inside: Tensor
-    scalars: Tensor
-
-
-def load_paint_data(pack: Pack, shape: FaceShape, split: int) -> PaintData:
-    """Read one split and retarget its landmarks."""
-    rows = pack.rows(split)
-    columns = pack.columns
-    mesh, expression = np.asarray(columns["mesh_xyz_px"][rows]), columns["expression"][rows]
-    pose = pose_labels(mesh, shape, expression)
-    own = np.ascontiguousarray(mesh[:, list(MESH_INDEX), :2])
-    return PaintData(
-        np.asarray(columns["crops_rgb"][rows]),
-        np.asarray(columns["inside_bits"][rows]),
-        retarget(shape, own, pose, expression),
-        pose,
-        np.asarray(expression),
-        np.asarray(columns["identity_unit"][rows]),
-    )
-
-
-def wanted_identities(
-    data: PaintData, rows: np.ndarray, own: np.ndarray, mixture: float, rng: np.random.Generator
-) -> F32:
-    """Return the identity each face shall get: its own, another's, or a mixture of two others'."""
-    first = data.identity_unit[rng.integers(0, len(data.identity_unit), len(rows))]
-    second = data.identity_unit[rng.integers(0, len(data.identity_unit), len(rows))]
-    share = rng.uniform(0.3, 0.7, (len(rows), 1)) * (rng.random((len(rows), 1)) < mixture)
-    other = (1.0 - share) * first + share * second
-    other /= np.linalg.norm(other, axis=1, keepdims=True)
-    return np.where(own[:, None], data.identity_unit[rows], other).astype(np.float32)
-
-
-def degraded(
-    images01: Tensor, noised: np.ndarray, config: GeneratorTraining, state: State
-) -> tuple[Tensor, Tensor]:
-    """Return what the network may know of the inside, and its two scalars."""
-    n = len(images01)
-    x = images01 * 2.0 - 1.0
-    light = enlarge_light(functional.avg_pool2d(x, CELL_PX))
-    low, high = config.noise_ratio
-    ratio = torch.from_numpy(state.rng.uniform(low, high, (n, 1, 1, 1)).astype(np.float32))
-    alpha = 1.0 / torch.sqrt(1.0 + ratio**2)
-    noise = torch.randn(x.shape, generator=state.torch_rng)
-    chosen = torch.from_numpy(noised)[:, None, None, None]
-    inside = torch.where(chosen, alpha * x + alpha * ratio * noise, light)
-    scalars = torch.stack([chosen.float().flatten(), torch.log1p(ratio.flatten())], 1)
-    return inside, scalars * scalars[:, :1]
-
-
-def draw_batch(
-    data: PaintData,
-    config: GeneratorTraining,
-    state: State,
-    mirror: Tensor,
-    mask: Tensor,
-    *,
-    swapping: bool,
-) -> PaintBatch:
-    """Draw a batch: mirrored half the time, landmarks jittered, identities chosen."""
-    rng, n = state.rng, config.batch
-    rows = rng.integers(0, len(data.points_px), n)
-    own = ~(rng.random(n) < config.swapped_share) if swapping else np.ones(n, dtype=bool)
-    images = to_float01(data.crops_rgb[rows])
-    bits = np.unpackbits(data.inside_bits[rows], axis=1).reshape(n, 1, CROP_SIZE_PX, CROP_SIZE_PX)
-    weight = torch.from_numpy(bits.astype(np.float32)) * mask
-    points = torch.from_numpy(data.points_px[rows])
-    pose = torch.from_numpy(data.pose_deg[rows])
-    expression = torch.from_numpy(data.expression[rows])
-    flip = torch.from_numpy(rng.random(n) < 0.5)
-    images = torch.where(flip[:, None, None, None], images.flip(3), images)
-    weight = torch.where(flip[:, None, None, None], weight.flip(3), weight)
-    points = torch.where(flip[:, None, None], mirror_points(points, mirror), points)
-    pose = torch.where(flip[:, None], mirror_pose(pose), pose)
-    mirrored = expression[:, torch.from_numpy(EXPRESSION_MIRROR)]
-    noise = rng.normal(0.0, config.point_jitter_px, (n, 1, 2)).astype(np.float32)
-    images = images.contiguous(memory_format=torch.channels_last)
-    inside, scalars = degraded(images, rng.random(n) < config.noised_share, config, state)
-    wanted = wanted_identities(data, rows, own, config.mixture_share, rng)
-    return PaintBatch(
-        images,
-        weight,
-        points + torch.from_numpy(noise),
-        pose,
-        torch.where(flip[:, None], mirrored, expression),
-        torch.from_numpy(data.identity_unit[rows]),
-        torch.from_numpy(wanted),
-        torch.from_numpy(own),
-        inside,
-        scalars,
-    )
+from deid_ops.train.painting import (
+    CELL_PX,
+    GeneratorTraining,
+    PaintBatch,
+    draw_batch,
+    load_paint_data,
+)
 
 
 def paint_losses(
@@ -295,8 +141,8 @@ def train_generator(
     data = load_paint_data(pack, shape, 0)
     torch.manual_seed(config.seed)
     net = start_from or LeakProofGenerator(GeneratorConfig())
-    net = net.to(memory_format=torch.channels_last).train()
-    critic = PatchDiscriminator().to(memory_format=torch.channels_last)
+    channels_last(net).train()
+    critic = channels_last(PatchDiscriminator())
     optimiser = torch.optim.Adam(net.parameters(), config.rate, betas=(0.5, 0.99), eps=1e-7)
     critic_optimiser = torch.optim.Adam(critic.parameters(), config.rate, betas=(0.0, 0.99))
     average = Average(net, config.ema)
@@ -331,16 +177,11 @@ def train_generator(
         if swapping:
             set_rate(critic_optimiser, config.rate * factor)
             critic_loss = hinge_critic(critic(batch.images01), critic(output.detach()))
-            critic_optimiser.zero_grad(set_to_none=True)
-            critic_loss.backward()
-            critic_optimiser.step()
+            descend([critic_loss], critic_optimiser, clip=None)
             losses["critic"] = -config.w_critic * critic(output).mean()
             values["critic_loss"] = float(critic_loss.detach())
         set_rate(optimiser, config.rate * factor)
-        optimiser.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimiser.step()
+        descend(list(losses.values()), optimiser)
         average.update(net, number)
         return values | {name: float(value.detach()) for name, value in losses.items()}
 

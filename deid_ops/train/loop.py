@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from deid_ops.errors import SetupError
 
 Clock = Callable[[], float]  # seconds, monotonic; passed in because ops know no clock
 Report = Callable[[int, Mapping[str, float]], None]
+
+
+NetT = TypeVar("NetT", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +37,10 @@ class Budget:
     report_every: int = 50
 
 
-class Average:
+class Average(Generic[NetT]):
     """Exponential moving average of a network's weights; buffers are copied."""
 
-    def __init__(self, net: nn.Module, decay: float) -> None:
+    def __init__(self, net: NetT, decay: float) -> None:
         self.decay = decay
         self.net = copy.deepcopy(net).eval()
         for parameter in self.net.parameters():
@@ -170,6 +173,18 @@ def half_cosine(step: int, total: int, warmup: int, floor: float = 0.02) -> floa
         return (step + 1) / warmup
     share = min(1.0, (step - warmup) / max(1, total - warmup))
     return floor + (1.0 - floor) * 0.5 * (1.0 + float(np.cos(np.pi * share)))
+
+
+def descend(
+    losses: Sequence[Tensor], optimiser: torch.optim.Optimizer, clip: float | None = 5.0
+) -> None:
+    """Take one step down the sum of the losses, the gradient's norm limited to `clip`."""
+    optimiser.zero_grad(set_to_none=True)
+    torch.stack(list(losses)).sum().backward()  # type: ignore[no-untyped-call]
+    if clip is not None:
+        for group in optimiser.param_groups:
+            torch.nn.utils.clip_grad_norm_(group["params"], clip)
+    optimiser.step()
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

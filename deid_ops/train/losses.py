@@ -112,4 +112,5 @@ def attribute_difference(
     scaled = (points - points_px).abs().mean() / (0.03 * EYE_DISTANCE_PX)
     turned = (pose - pose_deg).abs().mean() / 4.0
     bent = (torch.sigmoid(logits) - expression).abs().mean() * 4.0
-    return scaled + turned + bent
+    total: Tensor = scaled + turned + bent
+    return total

@@ -8,13 +8,17 @@ and is left out; that is the point of it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from deid_ops.swap.layout import MESH_INDEX, N_POINTS, position_of
 from deid_ops.swap.retarget import STABLE_POINTS, FaceShape, pose_of_rotations
 from deid_ops.types import F32
 
+Floats = npt.NDArray[np.floating[Any]]
 ROUNDS = 4
 RIDGE = 3.0
 # Also stable enough for the rotation: the upper contour and the chin-free sides.
@@ -24,7 +28,7 @@ RIGID_POINTS = (
 )
 
 
-def align_rotations(mesh_xyz: F32, mean_xyz: F32) -> tuple[F32, F32]:
+def align_rotations(mesh_xyz: Floats, mean_xyz: Floats) -> tuple[F32, F32]:
     """Find each mesh's rotation against the mean and undo it.
 
     Args:
@@ -50,7 +54,7 @@ def align_rotations(mesh_xyz: F32, mean_xyz: F32) -> tuple[F32, F32]:
     return rotation.astype(np.float32), (turned + target_centre).astype(np.float32)
 
 
-def mirror_map(mean_xyz: F32) -> F32:
+def mirror_map(mean_xyz: Floats) -> F32:
     """Return, for every point, the point at the mirrored place of the mean face [136]."""
     flipped = mean_xyz * np.array([-1.0, 1.0, 1.0])
     distance = np.linalg.norm(flipped[:, None] - mean_xyz[None], axis=-1)
@@ -92,7 +96,7 @@ def pose_labels(mesh_xyz_px: F32, shape: FaceShape, expression: F32) -> F32:
     return pose_of_rotations(align_rotations(points, mean)[0])
 
 
-def _normalise(mean: F32) -> F32:
+def _normalise(mean: Floats) -> Floats:
     """Centre between the eyes, eye distance one, eyes level and the face frontal on average."""
     left = mean[[position_of(33), position_of(133)]].mean(0)
     right = mean[[position_of(263), position_of(362)]].mean(0)

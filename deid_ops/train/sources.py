@@ -46,7 +46,7 @@ def read_landmarks(path: Path) -> dict[str, F32]:
     """
     with path.open(newline="") as handle:
         reader = csv.DictReader(handle)
-        missing = set(("file", *POINT_COLUMNS)) - set(reader.fieldnames or ())
+        missing = {"file", *POINT_COLUMNS} - set(reader.fieldnames or ())
         if missing:
             raise SetupError(f"{path}: columns {sorted(missing)} are missing")
         return {

@@ -1,0 +1,183 @@
+"""Synthetic identities: a density model of the conditioning space, sampled and kept apart.
+
+Method: the training faces' unit vectors are described by a mixture of Gaussians in the subspace of
+their largest principal components (full covariances, expectation-maximisation); vectors drawn from
+it are scaled to unit length. A draw is kept only if it lies at least `min_to_training` (cosine
+distance) from *every* training vector and `min_apart` from every anchor kept before: no anchor is,
+or is close to, a person the model was fitted to. Both distances are reported.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deid_ops.anchors.bank import AnchorBank
+from deid_ops.errors import SetupError
+from deid_ops.types import F32
+
+F64 = npt.NDArray[np.float64]
+REGULARISATION = 1e-4
+CHUNK = 512
+
+
+@dataclass(frozen=True, slots=True)
+class DensityConfig:
+    """How the bank is made."""
+
+    n_anchors: int = 1024
+    components: int = 16
+    dims: int = 64
+    iterations: int = 25
+    min_to_training: float = 0.55
+    min_apart: float = 0.5
+    max_draws: int = 400_000
+    seed: int = 41
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Gaussians in a linear subspace of the embedding space."""
+
+    centre: F64  # [d]
+    axes: F64  # [dims, d] orthonormal rows
+    weights: F64  # [k]
+    means: F64  # [k, dims]
+    factors: F64  # [k, dims, dims] lower Cholesky factors of the covariances
+    log_likelihood: float  # mean over the data, in nats
+
+    def draw(self, n: int, rng: np.random.Generator) -> F32:
+        """Draw `n` unit vectors [n, d]."""
+        chosen = rng.choice(len(self.weights), n, p=self.weights)
+        noise = rng.standard_normal((n, self.means.shape[1]))
+        points = self.means[chosen] + np.einsum("nij,nj->ni", self.factors[chosen], noise)
+        vectors = points @ self.axes + self.centre
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(unit, dtype=np.float32)
+
+
+def fit_mixture(vectors_unit: F32, config: DensityConfig) -> Mixture:
+    """Fit the mixture.
+
+    Args:
+        vectors_unit: [n, d] training identities.
+        config: components, dimensions, iterations, seed.
+
+    Raises:
+        SetupError: fewer vectors than ten for each component.
+    """
+    n, d = vectors_unit.shape
+    if n < 10 * config.components:
+        raise SetupError(f"density: {n} vectors are too few for {config.components} components")
+    data = vectors_unit.astype(np.float64)
+    centre = data.mean(0)
+    _, _, axes = np.linalg.svd(np.cov((data - centre).T), full_matrices=False, hermitian=True)
+    axes = axes[: min(config.dims, d)]
+    points = (data - centre) @ axes.T
+    rng = np.random.default_rng(config.seed)
+    means = points[rng.choice(n, config.components, replace=False)]
+    weights = np.full(config.components, 1.0 / config.components)
+    covariance = np.cov(points.T) + REGULARISATION * np.eye(points.shape[1])
+    factors = np.repeat(np.linalg.cholesky(covariance)[None], config.components, axis=0)
+    likelihood = -np.inf
+    for _ in range(config.iterations):
+        logs = _log_densities(points, weights, means, factors)
+        top = logs.max(1, keepdims=True)
+        total = top + np.log(np.exp(logs - top).sum(1, keepdims=True))
+        share = np.exp(logs - total)
+        weights, means, factors = _maximise(points, share)
+        before, likelihood = likelihood, float(total.mean())
+        if likelihood - before < 1e-3:
+            break
+    return Mixture(centre, axes, weights, means, factors, likelihood)
+
+
+def _log_densities(points: F64, weights: F64, means: F64, factors: F64) -> F64:
+    columns = []
+    for weight, mean, factor in zip(weights, means, factors, strict=True):
+        whitened = np.linalg.solve(factor, (points - mean).T)
+        log_volume = np.log(np.diagonal(factor)).sum() + 0.5 * points.shape[1] * np.log(2 * np.pi)
+        columns.append(np.log(weight) - 0.5 * (whitened**2).sum(0) - log_volume)
+    return np.stack(columns, 1)
+
+
+def _maximise(points: F64, share: F64) -> tuple[F64, F64, F64]:
+    counts = share.sum(0) + 1e-9
+    means = (share.T @ points) / counts[:, None]
+    factors = []
+    for k, mean in enumerate(means):
+        centred = points - mean
+        covariance = (centred * share[:, k : k + 1]).T @ centred / counts[k]
+        # Shrink towards the diagonal: a component of few faces must not collapse onto them.
+        keep = counts[k] / (counts[k] + 2.0 * points.shape[1])
+        covariance = keep * covariance + (1 - keep) * np.diag(np.diagonal(covariance))
+        covariance += REGULARISATION * np.eye(points.shape[1])
+        factors.append(np.linalg.cholesky(covariance))
+    return counts / counts.sum(), means, np.stack(factors)
+
+
+def sample_bank(
+    mixture: Mixture, training_unit: F32, config: DensityConfig, about: dict[str, Any]
+) -> AnchorBank:
+    """Sample the bank.
+
+    Args:
+        mixture: the density.
+        training_unit: [n, d] every vector the anchors must keep away from.
+        config: number, distances, seed.
+        about: further metadata (data, licence, encoder).
+
+    Raises:
+        SetupError: the distances leave no room for so many anchors.
+    """
+    rng = np.random.default_rng(config.seed + 1)
+    kept = np.zeros((0, training_unit.shape[1]), dtype=np.float32)
+    drawn = close = 0
+    while len(kept) < config.n_anchors and drawn < config.max_draws:
+        draws = mixture.draw(CHUNK, rng)
+        drawn += CHUNK
+        allowed = _largest_cosine(draws, training_unit) <= 1.0 - config.min_to_training
+        close += int((~allowed).sum())
+        for vector in draws[allowed]:
+            if len(kept) < config.n_anchors and (
+                len(kept) == 0 or float((kept @ vector).max()) <= 1.0 - config.min_apart
+            ):
+                kept = np.concatenate([kept, vector[None]])
+    if len(kept) < config.n_anchors:
+        raise SetupError(
+            f"density: {len(kept)} of {config.n_anchors} anchors after {drawn} draws "
+            f"({close} too close to a training face); ask for fewer or smaller distances"
+        )
+    meta = {
+        "source": "mixture of Gaussians of the conditioning space",
+        "config": asdict(config),
+        "n_training": len(training_unit),
+        "log_likelihood": round(mixture.log_likelihood, 4),
+        "draws": drawn,
+        "too_close_to_training": close,
+        **distances_report(kept, training_unit),
+        **about,
+    }
+    return AnchorBank(kept, json.dumps(meta, sort_keys=True))
+
+
+def distances_report(anchors_unit: F32, training_unit: F32) -> dict[str, Any]:
+    """Return the cosine distances that matter: to the training faces and among the anchors."""
+    nearest = 1.0 - _largest_cosine(anchors_unit, training_unit)
+    pairs = (anchors_unit @ anchors_unit.T)[np.triu_indices(len(anchors_unit), 1)]
+    return {
+        "min_distance_to_training": round(float(nearest.min()), 4),
+        "median_distance_to_nearest_training": round(float(np.median(nearest)), 4),
+        "pairwise_distance_min": round(float(1 - pairs.max()), 4) if len(pairs) else None,
+        "pairwise_distance_median": round(float(np.median(1 - pairs)), 4) if len(pairs) else None,
+    }
+
+
+def _largest_cosine(vectors: F32, others: F32) -> F32:
+    """Return, for each vector, its largest cosine with any of the others [n]."""
+    parts = [(vectors[i : i + CHUNK] @ others.T).max(axis=1) for i in range(0, len(vectors), CHUNK)]
+    return np.concatenate(parts)

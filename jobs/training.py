@@ -1,0 +1,251 @@
+"""What the `deid train` commands do: load, train, save, export.
+
+Imports torch; keep it out of the import path of other commands.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import onnx
+import torch
+
+from deid_ops.anchors.bank import save_bank
+from deid_ops.anchors.density import DensityConfig, fit_mixture, sample_bank
+from deid_ops.errors import SetupError
+from deid_ops.models.attributes import AttributeNet
+from deid_ops.models.encoder import CompactEncoder, TeacherEncoder, freeze, load_teacher
+from deid_ops.models.export import load_weights
+from deid_ops.models.generator import LeakProofGenerator
+from deid_ops.models.ship import (
+    Shipped,
+    ship_attributes,
+    ship_denoiser,
+    ship_encoder,
+    ship_generator,
+)
+from deid_ops.swap.layout import N_POINTS
+from deid_ops.swap.retarget import FaceShape
+from deid_ops.train.attributes import AttributeTraining, shape_of_pack, train_attributes
+from deid_ops.train.data import Pack
+from deid_ops.train.encoder import EncoderTraining, train_encoder
+from deid_ops.train.facedancer import FaceDancerTraining, train_facedancer
+from deid_ops.train.generator import train_generator
+from deid_ops.train.loop import Budget
+from deid_ops.train.painting import GeneratorTraining
+
+log = logging.getLogger("deid.train")
+NetT = TypeVar("NetT", bound=torch.nn.Module)
+TEACHER_FILE = "mobilefacenet_foamliu_ms1m.pt"
+ATTRIBUTES_AVERAGE, SHAPE_FILE = "attributes_average.pt", "face_shape.npz"
+ENCODER_AVERAGE, GENERATOR_AVERAGE = "encoder_average.pt", "generator_average.pt"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What every training command shares."""
+
+    data: Path
+    out: Path
+    steps: int
+    seconds: float = 1e9
+    resume: bool = False
+    init_from: Path | None = None
+    threads: int = 2
+    batch: int | None = None
+
+    def budget(self) -> Budget:
+        """Return the limits of this run."""
+        return Budget(self.steps, self.seconds)
+
+    def prepare(self) -> Pack:
+        """Set the threads, make the folder, open the data.
+
+        Raises:
+            SetupError: `--resume` and `--init-from` together.
+        """
+        if self.resume and self.init_from is not None:
+            raise SetupError("--resume continues a checkpoint, --init-from begins anew: choose one")
+        torch.set_num_threads(self.threads)
+        self.out.mkdir(parents=True, exist_ok=True)
+        return Pack(self.data)
+
+    def batched(self, config: Any) -> Any:
+        """Return the settings with this run's batch size."""
+        return config if self.batch is None else replace(config, batch=self.batch)
+
+
+def progress(total: int) -> Callable[[int, Mapping[str, float]], None]:
+    """Return a reporter that logs steps and losses."""
+    started = time.monotonic()
+
+    def report(step: int, losses: Mapping[str, float]) -> None:
+        text = " ".join(f"{name}={value:.4f}" for name, value in losses.items())
+        log.info("step %d/%d %.0fs %s", step, total, time.monotonic() - started, text)
+
+    return report
+
+
+def start_from(net: NetT, path: Path | None) -> NetT | None:
+    """Return the network with a shipped file's weights; None where no file is given.
+
+    Raises:
+        SetupError: the file is missing or of another network.
+    """
+    if path is None:
+        return None
+    if not path.is_file():
+        raise SetupError(f"{path}: no such file to start from")
+    load_weights(net, onnx.load(path))
+    return net
+
+
+def trained(net: NetT, path: Path) -> NetT:
+    """Return the network with averaged weights from a training's folder.
+
+    Raises:
+        SetupError: the training has not been run.
+    """
+    if not path.is_file():
+        raise SetupError(f"{path}: not trained yet; run the matching `deid train` command first")
+    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return net.eval()
+
+
+def blank_attributes() -> AttributeNet:
+    """Return an attribute network that waits for its weights."""
+    return AttributeNet(torch.zeros(N_POINTS, 2))
+
+
+def run_attributes(options: RunOptions) -> None:
+    """Train the attribute network."""
+    pack, shape_file = options.prepare(), options.out / SHAPE_FILE
+    if not shape_file.exists():
+        shape_of_pack(pack).save(shape_file, {"pack": pack.meta["sha256"]["mesh_xyz_px"]})
+    net = train_attributes(
+        pack,
+        FaceShape.load(shape_file),
+        options.batched(AttributeTraining()),
+        options.budget(),
+        options.out / "attributes.pt",
+        time.monotonic,
+        progress(options.steps),
+        resume=options.resume,
+        start_from=start_from(blank_attributes(), options.init_from),
+    )
+    torch.save(net.state_dict(), options.out / ATTRIBUTES_AVERAGE)
+
+
+def run_encoder(options: RunOptions) -> None:
+    """Distil the conditioning encoder."""
+    net = train_encoder(
+        options.prepare(),
+        options.batched(EncoderTraining()),
+        options.budget(),
+        options.out / "encoder.pt",
+        time.monotonic,
+        progress(options.steps),
+        resume=options.resume,
+        start_from=start_from(CompactEncoder(), options.init_from),
+    )
+    torch.save(net.state_dict(), options.out / ENCODER_AVERAGE)
+
+
+def run_generator(
+    options: RunOptions,
+    attributes: Path,
+    teachers: Path,
+    student: Path | None,
+    identity_from: float,
+) -> None:
+    """Train generator and denoiser."""
+    pack = options.prepare()
+    encoders: list[TeacherEncoder | CompactEncoder] = [load_teacher(teachers / TEACHER_FILE)]
+    if student is not None:
+        encoders.append(freeze(trained(CompactEncoder(), student / ENCODER_AVERAGE)))
+    measuring = trained(blank_attributes(), attributes / ATTRIBUTES_AVERAGE).requires_grad_(False)
+    net = train_generator(
+        pack,
+        FaceShape.load(attributes / SHAPE_FILE),
+        encoders,
+        measuring,
+        options.batched(GeneratorTraining(identity_from=identity_from)),
+        options.budget(),
+        options.out / "generator.pt",
+        time.monotonic,
+        progress(options.steps),
+        resume=options.resume,
+        start_from=start_from(LeakProofGenerator(), options.init_from),
+    )
+    torch.save(net.state_dict(), options.out / GENERATOR_AVERAGE)
+
+
+def run_facedancer(options: RunOptions, teachers: Path) -> None:
+    """Train the target-oriented reference."""
+    net = train_facedancer(
+        options.prepare(),
+        load_teacher(teachers / TEACHER_FILE),
+        options.batched(FaceDancerTraining()),
+        options.budget(),
+        options.out / "facedancer.pt",
+        time.monotonic,
+        progress(options.steps),
+        resume=options.resume,
+    )
+    torch.save(net.state_dict(), options.out / "facedancer_average.pt")
+
+
+def run_anchors(data: Path, out: Path, config: DensityConfig, licence: str) -> dict[str, Any]:
+    """Fit the density to a pack's identities and write `anchors.npz`; returns its metadata."""
+    pack = Pack(data)
+    vectors = np.asarray(pack.columns["identity_unit"])
+    about = {
+        "space": "MobileFaceNet, 128-d, ArcFace template",
+        "data_licence": licence,
+        "pack_sha256": pack.meta["sha256"]["identity_unit"],
+    }
+    bank = sample_bank(fit_mixture(vectors, config), vectors, config, about)
+    out.mkdir(parents=True, exist_ok=True)
+    save_bank(bank, out / "anchors.npz")
+    meta: dict[str, Any] = json.loads(bank.meta)
+    return meta
+
+
+def run_export(
+    out: Path,
+    attributes: Path | None,
+    encoder: Path | None,
+    generator: Path | None,
+    noise_ratios: tuple[float, float, float],
+) -> dict[str, dict[str, float]]:
+    """Write the ONNX files of the given training folders; returns size and parity of each."""
+    about = {"licence": "Apache-2.0 for the file; the training data restricts use, see the card"}
+    files: dict[str, Shipped] = {}
+    if attributes is not None:
+        net = trained(blank_attributes(), attributes / ATTRIBUTES_AVERAGE)
+        shape = FaceShape.load(attributes / SHAPE_FILE)
+        files["attributes"] = ship_attributes(net, shape, about)
+    if encoder is not None:
+        files["encoder"] = ship_encoder(trained(CompactEncoder(), encoder / ENCODER_AVERAGE), about)
+    if generator is not None:
+        painter = trained(LeakProofGenerator(), generator / GENERATOR_AVERAGE)
+        files["generator"] = ship_generator(painter, about)
+        files["denoiser"] = ship_denoiser(painter, noise_ratios, about)
+    out.mkdir(parents=True, exist_ok=True)
+    result = {}
+    for name, shipped in files.items():
+        path = out / f"{name}.onnx"
+        path.write_bytes(shipped.model.SerializeToString())
+        result[name] = {
+            "mb": round(path.stat().st_size / 1e6, 3),
+            "parity_max": round(shipped.parity.largest, 6),
+            "parity_mean": round(shipped.parity.mean, 6),
+        }
+    return result
