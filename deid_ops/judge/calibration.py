@@ -12,7 +12,7 @@ not change by that (`verification`), distances to a negation do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,8 @@ from deid_ops.judge.verification import (
     true_acceptance,
     unit_rows,
 )
-from deid_ops.types import F32, I64
+from deid_ops.metrics.faceset import FaceSet
+from deid_ops.types import F32, I64, U8
 
 FARS = (1e-2, 1e-3, 1e-4)
 EYE_DISTANCES_PX = (8.0, 12.0, 18.0, 27.0, 40.0, 60.0)
@@ -194,6 +195,39 @@ def calibrate_size(
         eer.threshold,
         tuple(points),
     )
+
+
+def calibrate_encoder(
+    encoder: str,
+    embed: Callable[[U8, F32], F32],
+    faces: FaceSet,
+    eye_distances_px: Sequence[float] = EYE_DISTANCES_PX,
+    fars: Sequence[float] = FARS,
+) -> tuple[tuple[CalibrationRow, ...], F32]:
+    """Measure one encoder on the same faces shrunk to several sizes.
+
+    Args:
+        encoder: name the rows are stored under.
+        embed: (image BGR, landmarks `[n, 5, 2]`) to vectors `[n, d]`.
+        faces: people it was not trained on, several pictures of some.
+        eye_distances_px: sizes.
+        fars: wanted false acceptance rates.
+
+    Returns:
+        One row per size, and the mean `[d]` of the unit vectors at the largest size.
+    """
+    centre: F32 | None = None
+    rows = []
+    for size in sorted(eye_distances_px, reverse=True):
+        small = faces.shrunk(size)
+        pairs = zip(small.images_bgr, small.landmarks_xy_px, strict=True)
+        vectors = unit_rows(np.concatenate([embed(image, marks[None]) for image, marks in pairs]))
+        if centre is None:
+            centre = vectors.mean(axis=0)
+        rows.append(calibrate_size(encoder, size, vectors, faces.person, fars))
+    if centre is None:
+        raise SetupError(f"calibrate {encoder}: no face sizes given")
+    return tuple(sorted(rows, key=lambda row: row.eye_distance_px)), centre
 
 
 def _row_to_mapping(row: CalibrationRow) -> dict[str, Any]:
