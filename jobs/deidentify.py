@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deid_ops.errors import DeidError, InvariantError
+from deid_ops.errors import DeidError, InvariantError, RetryableError
 from jobs.config import JobConfig
 from jobs.fingerprint import (
     code_version,
@@ -34,6 +34,7 @@ from jobs.lake.resume import done_units, found_tracks
 from jobs.lake.tables import Lake
 from jobs.linking import link_wave
 from jobs.models import weights_in_use
+from jobs.openlineage import emit
 from jobs.plan import Window, plan_recording, read_manifest, waves
 from jobs.records import (
     RunFacts,
@@ -129,8 +130,10 @@ def deidentify(request: Request) -> Summary:
     run = _Run(request)
     try:
         return run.work()
-    except BaseException:
-        run.record_failure()
+    except BaseException as error:
+        run.record_failure(
+            f"{type(error).__name__}: {error}" if isinstance(error, DeidError) else ""
+        )
         raise
 
 
@@ -313,14 +316,14 @@ class _Run:
         self._record(status, summary.exit_code)
         return summary
 
-    def record_failure(self) -> None:
+    def record_failure(self, what: str) -> None:
         """Write that the run failed, as far as the lake still takes it."""
         try:
-            self._record("failed", 1)
+            self._record("failed", 1, what)
         except DeidError as error:
             _LOG.warning("the failure could not be recorded: %s", error)
 
-    def _record(self, status: str, exit_code: int | None) -> None:
+    def _record(self, status: str, exit_code: int | None, what_failed: str = "") -> None:
         request, facts, now = self.request, self.facts, dt.datetime.now(dt.UTC)
         text = config_text(request.config)
         row = {
@@ -355,6 +358,10 @@ class _Run:
         }
         self.seq += 1
         append(self.lake, self.lease, "runs", TABLE_BY_NAME["runs"].table([row]), self.seq)
+        try:
+            emit(self.lake, row, what_failed)
+        except RetryableError as error:
+            _LOG.warning("the lineage event could not be written: %s", error)
 
     def _tell(self, event: str, **fields: Any) -> None:
         self.request.observer(event, {"run_id": self.run_id, **fields})
