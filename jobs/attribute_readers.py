@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 
+from deid_ops.inference.session import Runtime
+from deid_ops.metrics.attributes import rotation_from_euler
 from deid_ops.metrics.utility import FaceAttributes, attributes_from_mesh
-from deid_ops.train.teachers import Teachers
+from deid_ops.swap.attributes import AttributeReader as AttributeNetwork
+from deid_ops.swap.crop import CROP_SIZE_PX
+from deid_ops.swap.layout import MESH_INDEX
+from deid_ops.train.teachers import MESH_POINTS, Teachers
 from deid_ops.types import U8
 
 _BATCH = 16
@@ -41,3 +47,37 @@ class TeacherReader:
     def _read(self, crops_bgr: U8) -> FaceAttributes:
         mesh, presence = self._teachers.mesh(np.ascontiguousarray(crops_bgr[..., ::-1]))
         return attributes_from_mesh(mesh, self._teachers.expression(mesh), presence)
+
+
+class OwnReader:
+    """The project's own attribute network.
+
+    It also feeds the generator, so its figures flatter the replacement; prefer `TeacherReader`
+    where its files are at hand. It has no opinion on whether a crop shows a face: every crop counts
+    as read.
+
+    Args:
+        path: the attribute network.
+        providers: see `OrtModel`.
+        threads: CPU threads, 0 for all.
+    """
+
+    name = "own_attributes"
+
+    def __init__(self, path: str, providers: tuple[str, ...] = ("cpu",), threads: int = 0) -> None:
+        self._network = AttributeNetwork(path, Runtime(tuple(providers), threads))
+
+    def read(self, crops_bgr: U8) -> FaceAttributes:
+        """Read `[n, 256, 256, 3]` crops."""
+        size = (CROP_SIZE_PX, CROP_SIZE_PX)
+        small = [cv2.resize(c, size, interpolation=cv2.INTER_AREA)[..., ::-1] for c in crops_bgr]
+        planes = np.stack(small).transpose(0, 3, 1, 2).astype(np.float32) / 255.0
+        found = self._network.read(np.ascontiguousarray(planes))
+        n = len(crops_bgr)
+        mesh = np.zeros((n, MESH_POINTS, 3), np.float32)
+        mesh[:, MESH_INDEX, :2] = found.points_px
+        flat = attributes_from_mesh(mesh, found.expression, np.ones(n, np.float32))
+        rotation = rotation_from_euler(found.pose_deg)
+        return FaceAttributes(
+            found.points_px, rotation, flat.gaze_deg, found.expression, flat.present
+        )

@@ -14,6 +14,7 @@ import typer
 from deid_ops.errors import SetupError
 from deid_ops.judge.calibration import EYE_DISTANCES_PX, FARS
 from deid_ops.metrics.figures import Figure
+from deid_ops.metrics.utility import AttributeReader
 from jobs.cli.common import ConfigOption, KeyFileOption, SetOption, config_of
 from jobs.config import JobConfig
 
@@ -88,8 +89,8 @@ def evaluate(
     teachers: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of mp_face_landmarks.onnx and mp_blendshapes.onnx, for pose, gaze, "
-            "landmarks and expression."
+            help="Folder of mp_face_landmarks.onnx and mp_blendshapes.onnx, which read pose, gaze, "
+            "landmarks and expression. Default: the configured attribute network."
         ),
     ] = None,
     show_originals: ShowOption = False,
@@ -99,7 +100,6 @@ def evaluate(
     Reads pictures of people (several pictures of a person let the person be searched), clips with
     their outputs, or both. Writes EVALUATION.md, evaluation.html and sample grids. Exits 0.
     """
-    from jobs.attribute_readers import TeacherReader
     from jobs.evaluate import EvaluateOptions, evaluate_clips, evaluate_faces, write_grid
     from jobs.facesets import load_face_set
     from jobs.keys import key_of_run
@@ -108,7 +108,7 @@ def evaluate(
     if faces is None and not clip:
         raise SetupError("nothing to evaluate: name a face set, or --clip SOURCE=OUTPUT")
     settings = config_of(config, overrides)
-    reader = TeacherReader(teachers) if teachers else None
+    reader = attribute_reader(settings, teachers)
     out.mkdir(parents=True, exist_ok=True)
     figures: list[Figure] = []
     pictures = {}
@@ -129,6 +129,20 @@ def evaluate(
     if clip:
         figures.extend(evaluate_clips(settings, clip_pairs(clip), options, reader, frames))
     write_report(figures, settings, out, pictures, lake)
+
+
+def attribute_reader(settings: JobConfig, teachers: Path | None) -> AttributeReader | None:
+    """Return what reads attributes: third-party teachers, else our own network, else nothing."""
+    from jobs.attribute_readers import OwnReader, TeacherReader
+    from jobs.weights import resolve
+
+    runtime = settings.inference
+    if teachers is not None:
+        return TeacherReader(teachers, runtime.threads)
+    if settings.replace.attributes is None:
+        return None
+    path = str(resolve(settings.replace.attributes))
+    return OwnReader(path, runtime.providers, runtime.threads)
 
 
 def clip_pairs(clips: Sequence[str]) -> list[tuple[Path, Path]]:
