@@ -80,13 +80,13 @@ FLEET: tuple[Recording, ...] = (
     Recording(
         "car-01", "d001", _MORNING, "left", yaw=-0.8, n_frames=60,
         encoding=Encoding(codec="hevc", ten_bit=True, keyframe_every=20),
-        walkers=(Walker(*ANNA, path=((0, 0.1, 0.4, 0.14), (1, 0.85, 0.36, 0.16))),),
+        walkers=(Walker(*ANNA, path=((0, 0.12, 0.42, 0.12), (1, 0.8, 0.40, 0.13))),),
     ),
     Recording(
-        "car-01", "d001", _MORNING, "right", yaw=0.8, n_frames=60, variable_rate=True,
+        "car-01", "d001", _MORNING, "right", yaw=0.8, n_frames=90, variable_rate=True,
         walkers=(
             Walker(
-                *CLEO, path=((0, 0.15, 0.4, 0.15), (1, 0.8, 0.38, 0.17)), absent=(0.38, 0.68)
+                *CLEO, path=((0, 0.15, 0.4, 0.15), (1, 0.8, 0.38, 0.17)), absent=(0.28, 0.70)
             ),
         ),
     ),
