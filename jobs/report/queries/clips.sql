@@ -6,8 +6,12 @@ FROM (
   SELECT *, row_number() OVER (PARTITION BY recording_id ORDER BY n_faces DESC, unit_id) AS place
   FROM units WHERE status = 'published' AND n_faces > 0
 ) AS u JOIN (
-  SELECT unit_id, flatten(list(frame_index)) AS frames_with_faces
-  FROM shown WHERE track >= 0 GROUP BY unit_id
+  SELECT unit_id, coalesce(list(frame) FILTER (WHERE origin = 0), list(frame)) AS frames_with_faces
+  FROM (
+    SELECT unit_id, unnest(frame_index) AS frame, unnest(origin) AS origin
+    FROM shown WHERE track >= 0
+  ) AS boxes
+  GROUP BY unit_id
 ) AS f ON f.unit_id = u.unit_id
 WHERE u.place = 1
 ORDER BY u.n_faces DESC, u.recording_id
