@@ -128,7 +128,7 @@ class LeakProofGenerator(nn.Module):
         base = self.mask * inside + (1.0 - self.mask) * surroundings
         style = self.mapping(torch.cat([scaled_identity(identity_unit), scalars], 1))
         style = functional.leaky_relu(style, 0.2)
-        mask64 = functional.avg_pool2d(self.mask, 2) + 0.0 * base[:, :1, ::2, ::2]
+        mask64 = functional.avg_pool2d(self.mask + 0.0 * base[:, :1], 2)
         x = self.stem(
             torch.cat([functional.pixel_unshuffle(base, 2), mask64, self.heat(points_px)], 1)
         )
@@ -151,10 +151,15 @@ def coarse_light(inside: Tensor, scalars: Tensor) -> Tensor:
     """Return the 8x8 light of `inside`, enlarged; noise is averaged away and rescaled.
 
     A noised face is alpha x + sigma e with alpha^2 + sigma^2 = 1, so alpha follows from the ratio.
+    Its cells are averaged once more with their neighbours: what noise is left in one cell would
+    otherwise be painted as a coloured cloud.
     """
     ratio = (torch.exp(scalars[:, 1]) - 1.0).reshape(-1, 1, 1, 1)
     pooled = functional.avg_pool2d(inside, CROP_SIZE_PX // LIGHT_CELLS)
-    return enlarge_light((pooled * torch.sqrt(1.0 + ratio**2)).clamp(-1.0, 1.0))
+    padded = functional.pad(pooled, (1, 1, 1, 1), mode="replicate")
+    noised = scalars[:, :1].reshape(-1, 1, 1, 1)
+    light = pooled + noised * (functional.avg_pool2d(padded, 3, 1) - pooled)
+    return enlarge_light((light * torch.sqrt(1.0 + ratio**2)).clamp(-1.0, 1.0))
 
 
 def enlarge_light(light: Tensor) -> Tensor:

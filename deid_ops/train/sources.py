@@ -96,7 +96,8 @@ def decode_bgr(image: SourceImage) -> U8:
     Raises:
         InputError: the bytes are no image.
     """
-    decoded = cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR)
+    raw = np.frombuffer(image.data, np.uint8)
+    decoded = cv2.imdecode(raw, cv2.IMREAD_COLOR) if len(raw) else None
     if decoded is None:
         raise InputError("not_an_image", image.name, "the bytes cannot be decoded", "remove it")
     return np.asarray(decoded, dtype=np.uint8)

@@ -1,0 +1,190 @@
+"""The networks: shapes, and the properties that make them learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deid_ops.errors import SetupError
+from deid_ops.models.attributes import AttributeNet
+from deid_ops.models.blocks import MappingNetwork, init_glorot, scaled_identity
+from deid_ops.models.discriminator import PatchDiscriminator, hinge_critic
+from deid_ops.models.encoder import CompactEncoder, TeacherEncoder, freeze, load_teacher
+from deid_ops.models.facedancer import Affa, FaceDancer, FaceDancerConfig
+from deid_ops.models.generator import (
+    GeneratorConfig,
+    HeatMaps,
+    LeakProofGenerator,
+    coarse_light,
+    scalars_for,
+)
+from deid_ops.swap.crop import INNER_MASK
+from deid_ops.swap.layout import GROUP_NAMES, N_POINTS, group_slice
+
+SMALL = GeneratorConfig(style=16, channels=(8, 8, 16, 16), blocks=(0, 1, 1, 1))
+
+
+def _random_biases(net: nn.Module) -> None:
+    for p in net.parameters():
+        if p.dim() == 1:
+            nn.init.normal_(p, std=0.1)
+
+
+def _inputs(n: int = 2) -> tuple[torch.Tensor, ...]:
+    g = torch.Generator().manual_seed(0)
+    return (
+        torch.rand((n, 3, 128, 128), generator=g),
+        torch.rand((n, 3, 128, 128), generator=g) * 2 - 1,
+        torch.rand((n, N_POINTS, 2), generator=g) * 128,
+        torch.nn.functional.normalize(torch.randn((n, 128), generator=g)),
+    )
+
+
+def test_identity_reaches_the_style_after_glorot_but_hardly_with_defaults() -> None:
+    """The trap of the PyTorch port: with default initialisation the style ignores the identity."""
+    z = torch.randn(256, 128, generator=torch.Generator().manual_seed(1))
+    spread = {}
+    for name in ("default", "glorot"):
+        torch.manual_seed(2)
+        net = nn.Sequential(MappingNetwork(128, 128, 4), nn.Linear(128, 64))
+        if name == "glorot":
+            init_glorot(net)
+        unit = torch.nn.functional.normalize(z)
+        fed = scaled_identity(z) if name == "glorot" else unit
+        spread[name] = float(net(fed).std(0).mean())
+    assert spread["glorot"] > 0.15
+    assert spread["default"] < 0.02
+
+
+def test_scaled_identity_has_unit_variance() -> None:
+    out = scaled_identity(torch.randn(5, 128) * 7)
+    assert torch.allclose(out.norm(dim=1), torch.full((5,), 128**0.5), atol=1e-4)
+
+
+def test_heat_maps_peak_at_the_point() -> None:
+    points = torch.full((1, N_POINTS, 2), -500.0)
+    points[0, group_slice("nose").start] = torch.tensor([80.5, 30.5])
+    maps = HeatMaps()(points)
+    row, column = divmod(int(maps[0, GROUP_NAMES.index("nose")].argmax()), 64)
+    assert (column, row) == (40, 15)  # crop pixel 80.5 is the centre of map pixel 40
+    assert maps[0, GROUP_NAMES.index("left_eye")].max() == 0
+
+
+def test_generator_ignores_surroundings_input_inside_the_mask() -> None:
+    net = LeakProofGenerator(SMALL)
+    _random_biases(net)
+    nn.init.normal_(net.out.weight, std=0.1)
+    images, inside, points, identity = _inputs()
+    hidden = torch.where(net.mask > 0, torch.rand_like(images), images)
+    scalars = scalars_for(2, None)
+    a, b = (net(x, inside, points, identity, scalars) for x in (images, hidden))
+    assert torch.equal(a, b)
+    mask = torch.from_numpy(INNER_MASK.copy())
+    assert torch.equal(a[:, :, ~mask], images[:, :, ~mask])
+    other = net(images, inside, points, identity.flip(0), scalars)
+    assert (other - a)[:, :, mask].abs().mean() > 1e-4  # the identity decides
+    assert not torch.allclose(net(images, inside, points, identity, scalars_for(2, 2.0)), a)
+
+
+def test_untrained_generator_paints_the_light() -> None:
+    net = LeakProofGenerator(SMALL)
+    images, _, points, identity = _inputs()
+    inside = torch.full((2, 3, 128, 128), 0.2)
+    out = net(images, inside, points, identity, scalars_for(2, None))
+    inner = torch.from_numpy(INNER_MASK.copy())
+    assert torch.allclose(out[:, :, inner], torch.tensor(0.6), atol=1e-5)
+
+
+@pytest.mark.parametrize("ratio", [1.5, 3.0])
+def test_coarse_light_undoes_the_noise_scale(ratio: float) -> None:
+    clean = torch.full((4, 3, 128, 128), 0.4)
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(3))
+    alpha = 1 / (1 + ratio**2) ** 0.5
+    light = coarse_light(alpha * clean + alpha * ratio * noise, scalars_for(4, ratio))
+    assert abs(float(light.mean()) - 0.4) < 0.03
+    assert float(light.std()) < ratio / 30  # a cell has 256 pixels, nine cells are averaged
+
+
+def test_attribute_net_starts_at_the_mean_face() -> None:
+    mean = torch.rand(N_POINTS, 2) * 100
+    net = AttributeNet(mean).eval()
+    nn.init.zeros_(net.head[-1].weight)
+    nn.init.zeros_(net.head[-1].bias)
+    points, pose, expression = net(torch.rand(2, 3, 128, 128))
+    assert torch.allclose(points[1], mean)
+    assert pose.shape == (2, 3)
+    assert expression.shape == (2, 52)
+
+
+def test_freezing_folds_without_changing_the_output() -> None:
+    torch.manual_seed(0)
+    net = TeacherEncoder(((2, 16, 2, 2), (4, 16, 1, 2), (2, 16, 2, 1), (2, 16, 1, 2)), last=32)
+    for _ in range(3):  # give the normalisations something to fold
+        net(torch.rand(8, 3, 112, 112))
+    net.eval()
+    x = torch.rand(2, 3, 112, 112)
+    before, maps = net.with_features(x)
+    after, folded = freeze(net).with_features(x)
+    assert torch.allclose(before, after, atol=1e-4)
+    assert [m.shape[-1] for m in maps] == [28, 14, 7]
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(maps, folded, strict=True))
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in net.modules())
+    assert not any(p.requires_grad for p in net.parameters())
+
+
+def test_compact_encoder_size() -> None:
+    net = CompactEncoder().eval()
+    assert net(torch.rand(2, 3, 112, 112)).shape == (2, 128)
+    assert sum(p.numel() for p in net.parameters()) * 2 <= 5e6
+
+
+def test_load_teacher_says_what_is_missing(tmp_path) -> None:
+    with pytest.raises(SetupError, match="no such teacher"):
+        load_teacher(tmp_path / "x.pt")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "x.pt")
+    with pytest.raises(SetupError, match="not the expected"):
+        load_teacher(tmp_path / "x.pt")
+
+
+@pytest.mark.shared
+def test_teacher_module_equals_the_published_graph(shared_dir) -> None:
+    import onnxruntime as ort
+
+    models = shared_dir / "models"
+    net = load_teacher(models / "mobilefacenet_foamliu_ms1m.pt")
+    x = torch.rand(2, 3, 112, 112, generator=torch.Generator().manual_seed(0))
+    session = ort.InferenceSession(str(models / "mobilefacenet_foamliu_ms1m.onnx"))
+    feed = ((x - net.mean) / net.std).numpy()
+    wanted = session.run(None, {session.get_inputs()[0].name: feed})[0]
+    assert np.abs(net(x).numpy() - wanted).max() < 1e-3
+
+
+def test_affa_chooses_between_its_inputs() -> None:
+    fuse = Affa(16)
+    e, d = torch.zeros(1, 16, 8, 8), torch.ones(1, 16, 8, 8)
+    last = fuse.mask[3]
+    nn.init.zeros_(last.weight)
+    nn.init.constant_(last.bias, 20.0)
+    assert torch.allclose(fuse(e, d), d, atol=1e-4)
+    nn.init.constant_(last.bias, -20.0)
+    assert torch.allclose(fuse(e, d), e, atol=1e-4)
+
+
+def test_facedancer_depends_on_target_and_identity() -> None:
+    net = FaceDancer(FaceDancerConfig(style=32, channels=(8, 8, 16, 16, 16)))
+    images, _, _, identity = _inputs()
+    out = net(images, identity)
+    assert out.shape == images.shape
+    assert (net(images, identity.flip(0)) - out).abs().mean() > 1e-3
+    assert (net(images.flip(0), identity) - out).abs().mean() > 1e-3
+
+
+def test_critic_prefers_what_it_is_told_is_real() -> None:
+    torch.manual_seed(0)
+    critic = PatchDiscriminator(16)
+    assert critic(torch.rand(2, 3, 128, 128)).shape == (2, 1, 8, 8)
+    real, fake = torch.full((2, 1), 3.0), torch.full((2, 1), -3.0)
+    assert float(hinge_critic(real, fake)) == 0.0
+    assert float(hinge_critic(fake, real)) == 8.0

@@ -1,0 +1,118 @@
+"""Generator and denoiser at run time: contracts, leaks, noise."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+
+from deid_ops.diffuse.contract import RATIO_BASE_KEY
+from deid_ops.diffuse.denoiser import Denoiser, normal_noise
+from deid_ops.errors import InvariantError, SetupError
+from deid_ops.swap.attributes import read_face_shape
+from deid_ops.swap.contract import FACE_SHAPE_KEY
+from deid_ops.swap.crop import INNER_MASK, TEMPLATE_PX
+from deid_ops.swap.generator import Generator
+
+
+def _faces(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(7)
+    crops = rng.integers(0, 256, (n, 128, 128, 3), dtype=np.uint8)
+    anchors = rng.normal(size=(n, 128)).astype(np.float32)
+    points = np.repeat(TEMPLATE_PX[None], n, axis=0)
+    return crops, points, anchors / np.linalg.norm(anchors, axis=1, keepdims=True)
+
+
+class Bytes:
+    """A reproducible byte source that counts what it gives."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.calls, self.total = seed, 0, 0
+
+    def __call__(self, n: int) -> bytes:
+        self.calls += 1
+        self.total += n
+        return hashlib.shake_256(f"{self.seed}/{self.calls}".encode()).digest(n)
+
+
+def test_generator_paints_inside_only(swap_files) -> None:
+    swap = Generator(swap_files.generator, swap_files.attributes, threads=1)
+    crops, points, anchors = _faces(3)
+    out = swap(crops, points, anchors)
+    assert out.shape == crops.shape
+    assert out.dtype == np.uint8
+    assert np.array_equal(out[:, ~INNER_MASK], crops[:, ~INNER_MASK])
+    changed = swap(crops, points, np.roll(anchors, 1, axis=0))
+    assert np.abs(changed.astype(int) - out)[:, INNER_MASK].mean() > 0.5
+    one_by_one = np.concatenate(
+        [swap(crops[i : i + 1], points[i : i + 1], anchors[i : i + 1]) for i in range(3)]
+    )
+    assert np.abs(one_by_one.astype(int) - out).max() <= 1
+
+
+def test_no_faces_is_no_work(swap_files) -> None:
+    swap = Generator(swap_files.generator, swap_files.attributes, threads=1)
+    crops, points, anchors = _faces(1)
+    assert swap(crops[:0], points[:0], anchors[:0]).shape == (0, 128, 128, 3)
+
+
+@pytest.mark.parametrize("what", ["crops", "points", "anchors"])
+def test_wrong_shapes_are_refused(swap_files, what: str) -> None:
+    swap = Generator(swap_files.generator, swap_files.attributes, threads=1)
+    values = dict(zip(("crops", "points", "anchors"), _faces(2), strict=True))
+    values[what] = values[what][:1] if what != "crops" else values[what][:, :100]
+    with pytest.raises(InvariantError):
+        swap(values["crops"], values["points"], values["anchors"])
+
+
+def test_denoiser_draws_fresh_noise_from_the_source(swap_files) -> None:
+    diffuse = Denoiser(swap_files.denoiser, swap_files.attributes, threads=1)
+    crops, points, anchors = _faces(2)
+    first = Bytes(1)
+    a = diffuse(crops, points, anchors, 1.0, first)
+    assert first.total == 2 * 3 * 128 * 128 * 4
+    assert np.array_equal(a, diffuse(crops, points, anchors, 1.0, Bytes(1)))
+    b = diffuse(crops, points, anchors, 1.0, Bytes(2))
+    assert np.abs(a.astype(int) - b)[:, INNER_MASK].mean() > 0.5
+    assert np.array_equal(a[:, ~INNER_MASK], crops[:, ~INNER_MASK])
+    stronger = diffuse(crops, points, anchors, 1.5, Bytes(1))
+    assert not np.array_equal(a, stronger)
+    beyond = diffuse(crops, points, anchors, 50.0, Bytes(1))
+    assert np.array_equal(beyond, diffuse(crops, points, anchors, 3.5 / 2.0, Bytes(1)))
+    with pytest.raises(InvariantError, match="strength"):
+        diffuse(crops, points, anchors, 0.0, Bytes(1))
+
+
+def test_normal_noise_is_normal_and_refuses_short_sources() -> None:
+    noise = normal_noise((200, 500), Bytes(3))
+    assert abs(float(noise.mean())) < 0.01
+    assert abs(float(noise.std()) - 1) < 0.01
+    assert abs(float((np.abs(noise) > 1.96).mean()) - 0.05) < 0.004
+    assert np.isfinite(normal_noise((4,), lambda n: b"\xff" * n)).all()
+    with pytest.raises(InvariantError, match="noise source"):
+        normal_noise((4,), lambda n: b"\0" * (n - 1))
+
+
+def test_files_of_another_kind_are_refused(swap_files, tmp_path) -> None:
+    with pytest.raises(SetupError, match="contract"):
+        Generator(swap_files.denoiser, swap_files.attributes, threads=1)
+    bare = tmp_path / "attributes.onnx"
+    model = onnx.load(swap_files.attributes)
+    kept = [p for p in model.metadata_props if p.key != FACE_SHAPE_KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    bare.write_bytes(model.SerializeToString())
+    with pytest.raises(SetupError, match="mean face"):
+        read_face_shape(str(bare))
+    level = tmp_path / "denoiser.onnx"
+    shutil.copy(swap_files.denoiser, level)
+    model = onnx.load(str(level))
+    for p in model.metadata_props:
+        if p.key == RATIO_BASE_KEY:
+            p.value = "9"
+    level.write_bytes(model.SerializeToString())
+    with pytest.raises(SetupError, match="noise levels"):
+        Denoiser(str(level), swap_files.attributes, threads=1)
