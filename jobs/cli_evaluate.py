@@ -85,6 +85,9 @@ def evaluate(
     subject: Annotated[
         list[str] | None, typer.Option(help="Measure only these treatments; may be repeated.")
     ] = None,
+    far: Annotated[
+        list[float] | None, typer.Option(help="Calibrated false acceptance rates; repeatable.")
+    ] = None,
     frames: Annotated[int, typer.Option(help="Frames sampled from each clip.")] = 40,
     teachers: Annotated[
         Path | None,
@@ -114,6 +117,7 @@ def evaluate(
     pictures = {}
     options = EvaluateOptions(
         eye_distances_px=tuple(eye_px) if eye_px else (0.0,),
+        fars=tuple(far) if far else FARS,
         max_queries=max_queries,
         subjects=tuple(subject or ()),
     )
