@@ -50,7 +50,7 @@ def load_face_set(
         detector: called only when there are no landmarks.
         limit: most pictures to take; None takes all.
         keep_people_together: with a limit, take people who have several pictures first (they are
-            the ones that retrieval can be asked about), in the order of their names.
+            the ones that retrieval can be asked about); false spreads the choice over all names.
 
     Raises:
         SetupError: the source is none, or no face could be read.
@@ -59,7 +59,7 @@ def load_face_set(
     table = read_landmarks(points) if points else None
     images = list(iter_source(source, table))
     if limit is not None:
-        images = _limited(images, limit) if keep_people_together else images[:limit]
+        images = _limited(images, limit) if keep_people_together else _spread(images, limit)
     faces = list(_with_points(images, detector))
     if len(faces) < 2:
         raise SetupError(f"{source}: {len(images)} pictures, but only {len(faces)} with a face")
@@ -80,6 +80,13 @@ def _limited(images: list[SourceImage], limit: int) -> list[SourceImage]:
     several = [i for group in by_person.values() if len(group) > 1 for i in group]
     single = [i for group in by_person.values() if len(group) == 1 for i in group]
     return (several + single)[:limit]
+
+
+def _spread(images: list[SourceImage], limit: int) -> list[SourceImage]:
+    """Return at most `limit` images, evenly over the sorted names (which often sort by age)."""
+    if len(images) <= limit:
+        return images
+    return [images[int(i)] for i in np.linspace(0, len(images) - 1, limit)]
 
 
 def _with_points(

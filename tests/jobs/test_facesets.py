@@ -52,6 +52,13 @@ def test_a_limit_keeps_people_who_can_be_searched(archive):
     assert load_face_set(archive, BrightSquare, limit=2).person.tolist() == [0, 0]
 
 
+def test_a_limit_can_be_spread_over_all_names(archive):
+    spread = load_face_set(archive, BrightSquare, limit=3, keep_people_together=False)
+    levels = [int(image.mean()) for image in spread.images_bgr]
+    assert levels == [200, 180]  # Ada, Ada, and Cleo, whose picture is too dark
+    assert len(load_face_set(archive, BrightSquare, limit=9, keep_people_together=False)) == 3
+
+
 def test_a_landmark_table_makes_the_detector_unnecessary(archive):
     rows = ["file,eye_left_x_px,eye_left_y_px,eye_right_x_px,eye_right_y_px,nose_x_px,nose_y_px,"
             "mouth_left_x_px,mouth_left_y_px,mouth_right_x_px,mouth_right_y_px"]  # fmt: skip
