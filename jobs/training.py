@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -62,8 +64,11 @@ class RunOptions:
     batch: int | None = None
 
     def budget(self) -> Budget:
-        """Return the limits of this run."""
-        return Budget(self.steps, self.seconds)
+        """Return the limits of this run; SIGTERM and Ctrl-C end it after the current step."""
+        asked = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: asked.set())
+        return Budget(self.steps, self.seconds, stop=asked.is_set)
 
     def prepare(self) -> Pack:
         """Set the threads, make the folder, open the data.

@@ -35,6 +35,7 @@ class Budget:
     max_seconds: float = float("inf")
     checkpoint_seconds: float = 180.0
     report_every: int = 50
+    stop: Callable[[], bool] = bool  # asked after each step; `bool()` is False: never
 
 
 class Average(Generic[NetT]):
@@ -152,6 +153,8 @@ def run(
         count += 1
         state.step += 1
         state.seconds = before + clock() - begun
+        if budget.stop():
+            break
         if state.step % budget.report_every == 0:
             report(state.step, {name: value / count for name, value in sums.items()})
             sums, count = {}, 0

@@ -218,3 +218,10 @@ def test_half_cosine() -> None:
     assert max(rates) == pytest.approx(1.0, abs=1e-3)
     assert rates[:10] == sorted(rates[:10])
     assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_a_run_can_be_asked_to_stop(tmp_path: Path) -> None:
+    state = State({}, 1)
+    budget = Budget(10, stop=lambda: state.step >= 4)
+    run(state, lambda _number: {"l1": 1.0}, budget, tmp_path / "x.pt", Ticks(), Log())
+    assert torch.load(tmp_path / "x.pt", weights_only=True)["step"] == 4
