@@ -1,10 +1,12 @@
 """Markdown of every declared relation and SQL file.
 
-`python -m schemas.docs` writes `schemas/README.md`; a test compares it with the declarations.
+`python -m schemas.docs` writes `schemas/README.md` and the marked parts of the project's README;
+tests compare both with the declarations.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -36,6 +38,26 @@ def document() -> str:
             "\n".join(["| name | what |", "|---|---|", *rows, ""]),
         ]
     return "\n".join(parts)
+
+
+def fill_marked(text: str) -> str:
+    """Return a document with its marked parts, `<!-- tables ... --> ... <!-- end -->`, renewed."""
+    parts = {
+        "tables": [("table", "what"), *((t.name, t.doc) for t in (*TABLES, MANIFEST))],
+        "questions": [
+            ("question", "what"),
+            *(
+                (f.stem, _head_comment(f.read_text(encoding="utf-8")))
+                for f in sorted(Path(__file__).with_name("questions").glob("*.sql"))
+            ),
+        ],
+    }
+    for name, (head, *rows) in parts.items():
+        lines = [f"| {head[0]} | {head[1]} |", "|---|---|", *(f"| `{n}` | {d} |" for n, d in rows)]
+        pattern = rf"(<!-- {name}: [^>]*-->\n).*?(<!-- end -->)"
+        content = "\n".join(lines).replace("\\", r"\\")
+        text = re.sub(pattern, rf"\g<1>{content}\n\g<2>", text, flags=re.DOTALL)
+    return text
 
 
 def markdown(relations: Iterable[Relation]) -> str:
@@ -79,3 +101,6 @@ def _head_comment(sql: str) -> str:
 
 if __name__ == "__main__":
     Path(__file__).with_name("README.md").write_text(document(), encoding="utf-8")
+    readme = Path(__file__).parents[1] / "README.md"
+    if readme.exists():  # in a checkout
+        readme.write_text(fill_marked(readme.read_text(encoding="utf-8")), encoding="utf-8")
