@@ -66,13 +66,11 @@ def main() -> None:
     """Run the command line; the project's own errors become one line and an exit code."""
     try:
         with named_failures():
-            app(standalone_mode=False)
+            app()
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
-    except typer.Abort:
+    except BrokenPipeError:
         sys.exit(1)
-    except (KeyboardInterrupt, BrokenPipeError):
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ def test_file_then_overrides(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("detect: {detektor: yunet}", "detect.detektor"),
-        ("video: {crf: 99}", "video.crf"),
+        ("detect: {detektor: yunet}", r"detect\.detektor"),
+        ("video: {crf: 99}", r"video\.crf"),
         ("- a list", "mapping"),
         ("video: {crf: [", "cannot read"),
-        ("replace: {generator: g.onnx}", "replace.attributes"),
+        ("replace: {generator: g.onnx}", r"replace\.attributes"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, named: str):
@@ -38,5 +38,5 @@ def test_shipped_files_load():
 
 
 def test_override_needs_a_value():
-    with pytest.raises(SetupError, match="section.key=value"):
+    with pytest.raises(SetupError, match=r"section\.key=value"):
         load_config(None, ("video.crf",))
