@@ -143,23 +143,41 @@ class LeakProofGenerator(nn.Module):
             x = functional.interpolate(up(x), scale_factor=2.0, mode="nearest")
             x = block(torch.cat([x, skips.pop()], 1), style)
         x = functional.silu(self.out_norm(x, style))
-        painted = functional.pixel_shuffle(self.out(x), 2).float() + coarse_light(inside, scalars)
+        light = coarse_light(inside, scalars)
+        painted = functional.pixel_shuffle(self.out(x), 2).float() + enlarge_light(light)
+        painted = painted + enlarge_light(
+            missing_colour(light, self.mask * painted + (1.0 - self.mask) * surroundings, scalars)
+        )
         return self.mask * (painted * 0.5 + 0.5) + (1.0 - self.mask) * surroundings01
 
 
 def coarse_light(inside: Tensor, scalars: Tensor) -> Tensor:
-    """Return the 8x8 light of `inside`, enlarged; noise is averaged away and rescaled.
+    """Return the 8x8 light of `inside` [n, 3, 8, 8]; noise is averaged away and rescaled.
 
     A noised face is alpha x + sigma e with alpha^2 + sigma^2 = 1, so alpha follows from the ratio.
     Its cells are averaged once more with their neighbours: what noise is left in one cell would
     otherwise be painted as a coloured cloud.
     """
     ratio = (torch.exp(scalars[:, 1]) - 1.0).reshape(-1, 1, 1, 1)
-    pooled = functional.avg_pool2d(inside, CROP_SIZE_PX // LIGHT_CELLS)
+    light = _cells(inside, scalars) * torch.sqrt(1.0 + ratio**2)
+    return light.clamp(-1.0, 1.0)
+
+
+def _cells(image: Tensor, scalars: Tensor) -> Tensor:
+    """Average an image over the cells, and over their neighbours where the input is noised."""
+    pooled = functional.avg_pool2d(image, CROP_SIZE_PX // LIGHT_CELLS)
     padded = functional.pad(pooled, (1, 1, 1, 1), mode="replicate")
     noised = scalars[:, :1].reshape(-1, 1, 1, 1)
-    light = pooled + noised * (functional.avg_pool2d(padded, 3, 1) - pooled)
-    return enlarge_light((light * torch.sqrt(1.0 + ratio**2)).clamp(-1.0, 1.0))
+    return pooled + noised * (functional.avg_pool2d(padded, 3, 1) - pooled)
+
+
+def missing_colour(light: Tensor, crop: Tensor, scalars: Tensor) -> Tensor:
+    """Return, per cell, the colour (not the brightness) that `crop` lacks against `light`.
+
+    Added to the crop it takes away tints, for example on grey pictures.
+    """
+    difference = light - _cells(crop, scalars)
+    return difference - difference.mean(1, keepdim=True)
 
 
 def enlarge_light(light: Tensor) -> Tensor:

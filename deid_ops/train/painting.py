@@ -38,6 +38,7 @@ class GeneratorTraining:
     mixture_share: float = 0.4  # of the swapped ones
     noised_share: float = 0.25
     noise_ratio: tuple[float, float] = (1.2, 3.5)  # sigma / alpha
+    grey_share: float = 0.1
     point_jitter_px: float = 0.35
     repulsion_margin: float = 0.05
     w_l1: float = 3.0
@@ -46,7 +47,7 @@ class GeneratorTraining:
     w_identity_other: float = 2.0
     w_repulsion: float = 2.0
     w_light: float = 4.0
-    w_attributes: float = 0.15
+    w_attributes: float = 0.4
     w_critic: float = 0.08
     w_stable: float = 2.0
     stable_every: int = 4
@@ -151,6 +152,8 @@ def draw_batch(
     weight = torch.where(flip[:, None, None, None], weight.flip(3), weight)
     points = torch.where(flip[:, None, None], mirror_points(points, mirror), points)
     pose = torch.where(flip[:, None], mirror_pose(pose), pose)
+    grey = torch.from_numpy(rng.random(n) < config.grey_share)[:, None, None, None]
+    images = torch.where(grey, images.mean(1, keepdim=True).expand_as(images), images)
     mirrored = expression[:, torch.from_numpy(EXPRESSION_MIRROR)]
     noise = rng.normal(0.0, config.point_jitter_px, (n, 1, 2)).astype(np.float32)
     images = images.contiguous(memory_format=torch.channels_last)

@@ -18,6 +18,7 @@ from deid_ops.models.generator import (
     HeatMaps,
     LeakProofGenerator,
     coarse_light,
+    missing_colour,
     scalars_for,
 )
 from deid_ops.swap.crop import INNER_MASK
@@ -91,7 +92,7 @@ def test_generator_ignores_surroundings_input_inside_the_mask() -> None:
 def test_untrained_generator_paints_the_light() -> None:
     net = LeakProofGenerator(SMALL)
     images, _, points, identity = _inputs()
-    inside = torch.full((2, 3, 128, 128), 0.2)
+    images, inside = images.mean(1, keepdim=True).repeat(1, 3, 1, 1), torch.full_like(images, 0.2)
     out = net(images, inside, points, identity, scalars_for(2, None))
     inner = torch.from_numpy(INNER_MASK.copy())
     assert torch.allclose(out[:, :, inner], torch.tensor(0.6), atol=1e-5)
@@ -104,6 +105,7 @@ def test_coarse_light_undoes_the_noise_scale(ratio: float) -> None:
     alpha = 1 / (1 + ratio**2) ** 0.5
     light = coarse_light(alpha * clean + alpha * ratio * noise, scalars_for(4, ratio))
     assert abs(float(light.mean()) - 0.4) < 0.03
+    assert light.shape == (4, 3, 8, 8)
     assert float(light.std()) < ratio / 30  # a cell has 256 pixels, nine cells are averaged
 
 
@@ -188,3 +190,15 @@ def test_critic_prefers_what_it_is_told_is_real() -> None:
     real, fake = torch.full((2, 1), 3.0), torch.full((2, 1), -3.0)
     assert float(hinge_critic(real, fake)) == 0.0
     assert float(hinge_critic(fake, real)) == 8.0
+
+
+def test_tints_are_taken_away_and_brightness_is_not() -> None:
+    light = torch.zeros(1, 3, 8, 8)
+    crop = torch.full((1, 3, 128, 128), 0.3)
+    assert missing_colour(light, crop, scalars_for(1, None)).abs().max() < 1e-6
+    crop[:, 0] += 0.3
+    fixed = torch.nn.functional.avg_pool2d(crop, 16) + missing_colour(
+        light, crop, scalars_for(1, None)
+    )
+    assert torch.allclose(fixed, fixed.mean(1, keepdim=True).expand_as(fixed), atol=1e-6)
+    assert fixed.mean() == pytest.approx(0.4, abs=1e-5)

@@ -1,0 +1,57 @@
+"""Networks on disk: averaged weights of a training, shipped ONNX files, a blank network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import onnx
+import torch
+
+from deid_ops.errors import SetupError
+from deid_ops.models.attributes import AttributeNet
+from deid_ops.models.export import load_weights
+from deid_ops.swap.layout import N_POINTS
+
+NetT = TypeVar("NetT", bound=torch.nn.Module)
+
+
+def use_threads(n: int) -> None:
+    """Let PyTorch use `n` processor threads."""
+    torch.set_num_threads(n)
+
+
+def start_from(net: NetT, path: Path | None) -> NetT | None:
+    """Return the network with a shipped file's weights; None where no file is given.
+
+    Raises:
+        SetupError: the file is missing or of another network.
+    """
+    if path is None:
+        return None
+    if not path.is_file():
+        raise SetupError(f"{path}: no such file to start from")
+    load_weights(net, onnx.load(path))
+    return net
+
+
+def trained(net: NetT, path: Path) -> NetT:
+    """Return the network with averaged weights from a training's folder.
+
+    Raises:
+        SetupError: the training has not been run.
+    """
+    if not path.is_file():
+        raise SetupError(f"{path}: not trained yet; run the matching `deid train` command first")
+    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return net.eval()
+
+
+def save_weights(net: torch.nn.Module, path: Path) -> None:
+    """Write a network's weights for `trained`."""
+    torch.save(net.state_dict(), path)
+
+
+def blank_attributes() -> AttributeNet:
+    """Return an attribute network that waits for its weights."""
+    return AttributeNet(torch.zeros(N_POINTS, 2))
