@@ -15,6 +15,27 @@ from deid_ops.metrics.figures import Figure
 from jobs.fingerprint import code_version
 from schemas.face_tables import EVALUATIONS
 
+#: Metrics of the summary, in order, and what readers see.
+SUMMARY = {
+    "match_original_far_0.001": "still matched at FAR 1e-3",
+    "match_negated_far_0.001": "negation matched at FAR 1e-3",
+    "identified_other_photo_far_0.001": "identified from another photo at FAR 1e-3",
+    "rank1_same_photo": "rank 1",
+    "rank1_in_recording": "rank 1 in the recording",
+    "inversion_same_photo_far_0.001": "retrieved after reversal at FAR 1e-3",
+    "inversion_other_photo_far_0.001": "retrieved after reversal from another photo at FAR 1e-3",
+    "regression_same_photo_far_0.001": "retrieved by regression at FAR 1e-3",
+    "parrot_other_photo_far_0.001": "retrieved by the parrot at FAR 1e-3",
+    "linked_same_photo_far_0.001": "linked at FAR 1e-3",
+    "m_tc_all_pairs": "M_tc",
+    "found_again": "found again",
+    "redacted_share": "redacted",
+    "landmark_shift_percent": "landmark shift, %",
+    "pose_error_deg": "pose, degrees",
+    "gaze_shift_deg": "gaze, degrees",
+    "frechet_distance": "Frechet distance",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
@@ -73,6 +94,7 @@ def markdown(figures: Sequence[Figure], provenance: Provenance) -> str:
     parts = [
         "# Evaluation\n",
         f"Printed again by: `{provenance.command}`\n",
+        *_summary(figures),
         "Each cell: value [95 % interval], then in parentheses what the same count gives between "
         "different people or by guessing, where that makes sense. `n` is the sample size.\n",
     ]
@@ -93,6 +115,31 @@ def markdown(figures: Sequence[Figure], provenance: Provenance) -> str:
             parts.append(f"| {metric} | {n} | {bar} | {texts} |")
         parts.append("")
     return "\n".join(parts)
+
+
+def _summary(figures: Sequence[Figure]) -> list[str]:
+    """Return one small table per data set: subjects down, the figures people ask for across."""
+    parts: list[str] = []
+    for dataset in dict.fromkeys(f.dataset for f in figures):
+        here = [f for f in figures if f.dataset == dataset and f.metric in SUMMARY]
+        columns = sorted(
+            dict.fromkeys((f.metric, f.encoder) for f in here),
+            key=lambda c: (list(SUMMARY).index(c[0]), c[1] or ""),
+        )
+        if not columns:
+            continue
+        heads = [
+            SUMMARY[metric] + (f", {encoder}" if encoder else "") for metric, encoder in columns
+        ]
+        parts += [f"## Summary, {dataset}\n", "| | " + " | ".join(heads) + " |"]
+        parts.append("|---|" + "---|" * len(columns))
+        by_cell = {(f.subject, f.metric, f.encoder): f for f in here}
+        for subject in dict.fromkeys(f.subject for f in here):
+            cells = [by_cell.get((subject, *column)) for column in columns]
+            texts = ["" if c is None else _number(c.estimate.value) for c in cells]
+            parts.append(f"| {subject} | " + " | ".join(texts) + " |")
+        parts.append("")
+    return parts
 
 
 def cell_text(figure: Figure) -> str:

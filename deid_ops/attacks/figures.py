@@ -36,6 +36,9 @@ def retrieval_figures(
 ) -> Iterator[Figure]:
     """Yield how often an attacker's vectors retrieve their person.
 
+    Metrics are `{protocol}_{photo}_far_...` (nearest, and within the threshold) and
+    `{protocol}_rank1_{photo}`.
+
     Args:
         protocol: `inversion`, `regression` or `parrot`.
         queries: `[n, d]`, what the attacker makes of the protected faces.
@@ -55,7 +58,7 @@ def retrieval_figures(
             subject,
             dataset,
             encoder,
-            f"rank1_{photo}",
+            f"{protocol}_rank1_{photo}",
             rate(int(found.is_own.sum()), n),
             "lower",
             found.chance_rank1,
@@ -69,7 +72,7 @@ def retrieval_figures(
                 subject,
                 dataset,
                 encoder,
-                far_name(f"retrieved_{photo}", far),
+                far_name(f"{protocol}_{photo}", far),
                 rate(hits, n),
                 "lower",
                 found.chance_rank1,

@@ -88,8 +88,10 @@ def run(config, *only):
 def test_untouched_faces_are_retrieved_and_a_grey_redaction_is_not():
     figures, found = run(JobConfig(), "untouched", "redact")
     assert {f.protocol for f in figures} == {"inversion", "regression", "parrot"}
-    untouched = found["untouched", "inversion", "retrieved_same_photo_far_0.01"]
-    redacted = found["redact", "inversion", "retrieved_same_photo_far_0.01"]
+    keys = [(f.subject, f.dataset, f.encoder, f.metric) for f in figures]
+    assert len(set(keys)) == len(keys)  # what identifies a row of `evaluations`
+    untouched = found["untouched", "inversion", "inversion_same_photo_far_0.01"]
+    redacted = found["redact", "inversion", "inversion_same_photo_far_0.01"]
     assert untouched.estimate.value > 0.8
     assert redacted.estimate.value < untouched.estimate.value
     assert untouched.estimate.n == 6
@@ -109,7 +111,7 @@ def test_our_swap_is_attacked_after_each_cheap_defence_and_linked():
     other = found["ours_different_keys", "linkage", "linked_same_photo_far_0.01"].estimate
     assert same.value == 1
     assert other.value < 0.5
-    assert found["swap", "inversion", "retrieved_same_photo_far_0.001"].bar == 0.02
+    assert found["swap", "inversion", "inversion_same_photo_far_0.001"].bar == 0.02
 
 
 def test_unknown_defences_and_lonely_people_are_refused():

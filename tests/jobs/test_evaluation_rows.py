@@ -50,6 +50,21 @@ def test_tables_show_every_subject_with_interval_and_chance(figures):
     assert text.count("## set@24px") == 2
 
 
+def test_the_summary_has_one_row_per_subject():
+    figures = [
+        Figure("verification", subject, "set", encoder, metric, rate(hits, 100), "lower")
+        for subject, hits in (("untouched", 100), ("ours", 2))
+        for encoder in ("dlib", "retail0095")
+        for metric in ("rank1_same_photo", "match_original_far_0.001", "distance_to_original")
+    ]
+    text = markdown(figures, PROVENANCE)
+    summary = text[text.index("## Summary, set") : text.index("## set")].splitlines()
+    assert summary[2].startswith("| | still matched at FAR 1e-3, dlib | still matched")
+    assert summary[2].endswith("rank 1, dlib | rank 1, retail0095 |")
+    assert summary[5] == "| ours | 0.0200 | 0.0200 | 0.0200 | 0.0200 |"
+    assert "distance" not in "".join(summary)
+
+
 def test_bars_know_their_direction(figures):
     assert [meets_bar(f) for f in figures[::2]] == [False, True, False]
     higher = Figure("utility", "s", "d", None, "found", rate(99, 100), "higher", None, 0.99)

@@ -30,10 +30,10 @@ def test_a_perfect_attacker_retrieves_everyone(gallery):
             "inversion", vectors, rows, vectors, person, thresholds(*gallery), "s", "d", "j"
         )
     }
-    assert found["retrieved_same_photo_far_0.001"].estimate.value == 1
-    assert found["rank1_other_photo"].estimate.value > 0.9
-    assert found["retrieved_other_photo_far_0.001"].estimate.value > 0.5
-    assert found["retrieved_same_photo_far_0.001"].bar == 0.02
+    assert found["inversion_same_photo_far_0.001"].estimate.value == 1
+    assert found["inversion_rank1_other_photo"].estimate.value > 0.9
+    assert found["inversion_other_photo_far_0.001"].estimate.value > 0.5
+    assert found["inversion_same_photo_far_0.001"].bar == 0.02
 
 
 def test_a_blind_attacker_retrieves_chance(gallery, rng):
