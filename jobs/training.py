@@ -13,18 +13,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import onnx
-import torch
 
 from deid_ops.anchors.bank import save_bank
 from deid_ops.anchors.density import DensityConfig, fit_mixture, sample_bank
 from deid_ops.errors import SetupError
-from deid_ops.models.attributes import AttributeNet
 from deid_ops.models.encoder import CompactEncoder, TeacherEncoder, freeze, load_teacher
-from deid_ops.models.export import load_weights
 from deid_ops.models.generator import LeakProofGenerator
 from deid_ops.models.ship import (
     Shipped,
@@ -33,18 +29,23 @@ from deid_ops.models.ship import (
     ship_encoder,
     ship_generator,
 )
-from deid_ops.swap.layout import N_POINTS
 from deid_ops.swap.retarget import FaceShape
 from deid_ops.train.attributes import AttributeTraining, shape_of_pack, train_attributes
 from deid_ops.train.data import Pack
 from deid_ops.train.encoder import EncoderTraining, train_encoder
 from deid_ops.train.facedancer import FaceDancerTraining, train_facedancer
+from deid_ops.train.files import (
+    blank_attributes,
+    save_weights,
+    start_from,
+    trained,
+    use_threads,
+)
 from deid_ops.train.generator import train_generator
 from deid_ops.train.loop import Budget
 from deid_ops.train.painting import GeneratorTraining
 
 log = logging.getLogger("deid.train")
-NetT = TypeVar("NetT", bound=torch.nn.Module)
 TEACHER_FILE = "mobilefacenet_foamliu_ms1m.pt"
 ATTRIBUTES_AVERAGE, SHAPE_FILE = "attributes_average.pt", "face_shape.npz"
 ENCODER_AVERAGE, GENERATOR_AVERAGE = "encoder_average.pt", "generator_average.pt"
@@ -78,7 +79,7 @@ class RunOptions:
         """
         if self.resume and self.init_from is not None:
             raise SetupError("--resume continues a checkpoint, --init-from begins anew: choose one")
-        torch.set_num_threads(self.threads)
+        use_threads(self.threads)
         self.out.mkdir(parents=True, exist_ok=True)
         return Pack(self.data)
 
@@ -98,37 +99,6 @@ def progress(total: int) -> Callable[[int, Mapping[str, float]], None]:
     return report
 
 
-def start_from(net: NetT, path: Path | None) -> NetT | None:
-    """Return the network with a shipped file's weights; None where no file is given.
-
-    Raises:
-        SetupError: the file is missing or of another network.
-    """
-    if path is None:
-        return None
-    if not path.is_file():
-        raise SetupError(f"{path}: no such file to start from")
-    load_weights(net, onnx.load(path))
-    return net
-
-
-def trained(net: NetT, path: Path) -> NetT:
-    """Return the network with averaged weights from a training's folder.
-
-    Raises:
-        SetupError: the training has not been run.
-    """
-    if not path.is_file():
-        raise SetupError(f"{path}: not trained yet; run the matching `deid train` command first")
-    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return net.eval()
-
-
-def blank_attributes() -> AttributeNet:
-    """Return an attribute network that waits for its weights."""
-    return AttributeNet(torch.zeros(N_POINTS, 2))
-
-
 def run_attributes(options: RunOptions) -> None:
     """Train the attribute network."""
     pack, shape_file = options.prepare(), options.out / SHAPE_FILE
@@ -145,7 +115,7 @@ def run_attributes(options: RunOptions) -> None:
         resume=options.resume,
         start_from=start_from(blank_attributes(), options.init_from),
     )
-    torch.save(net.state_dict(), options.out / ATTRIBUTES_AVERAGE)
+    save_weights(net, options.out / ATTRIBUTES_AVERAGE)
 
 
 def run_encoder(options: RunOptions) -> None:
@@ -160,7 +130,7 @@ def run_encoder(options: RunOptions) -> None:
         resume=options.resume,
         start_from=start_from(CompactEncoder(), options.init_from),
     )
-    torch.save(net.state_dict(), options.out / ENCODER_AVERAGE)
+    save_weights(net, options.out / ENCODER_AVERAGE)
 
 
 def run_generator(
@@ -189,7 +159,7 @@ def run_generator(
         resume=options.resume,
         start_from=start_from(LeakProofGenerator(), options.init_from),
     )
-    torch.save(net.state_dict(), options.out / GENERATOR_AVERAGE)
+    save_weights(net, options.out / GENERATOR_AVERAGE)
 
 
 def run_facedancer(options: RunOptions, teachers: Path) -> None:
@@ -204,7 +174,7 @@ def run_facedancer(options: RunOptions, teachers: Path) -> None:
         progress(options.steps),
         resume=options.resume,
     )
-    torch.save(net.state_dict(), options.out / "facedancer_average.pt")
+    save_weights(net, options.out / "facedancer_average.pt")
 
 
 def run_anchors(data: Path, out: Path, config: DensityConfig, licence: str) -> dict[str, Any]:

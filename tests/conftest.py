@@ -15,6 +15,17 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items):
+    """Give every test its xdist group: Ray and Spark on one worker, else a module stays together.
+
+    Two Ray clusters at once would starve each other on two cores, and a module's costly fixtures
+    are built once.
+    """
+    for item in items:
+        heavy = any(item.get_closest_marker(name) for name in ("cluster", "spark"))
+        item.add_marker(pytest.mark.xdist_group("clusters" if heavy else str(item.path)))
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     """Every test starts from the same random state."""
