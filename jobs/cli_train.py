@@ -221,6 +221,24 @@ def export_command(
     typer.echo(json.dumps(run_export(out, attributes, encoder, generator, noise_ratios), indent=1))
 
 
+@app.command("all")
+def all_command(
+    data: DataOption,
+    teachers: TeachersOption,
+    work: Annotated[Path, typer.Option(help="Folder for checkpoints.")],
+    out: Annotated[Path, typer.Option(help="Folder for the finished files.")],
+    config: Annotated[Path, typer.Option(help="Recipe; see configs/train.yaml.")],
+    licence: Annotated[str, typer.Option(help="Licence of the data, in plain words.")] = "",
+    threads: ThreadsOption = 2,
+) -> None:
+    """Run the whole recipe on a pack: train, fit the anchors, export; resumes where it stopped."""
+    from jobs.training_recipe import load_recipe, run_recipe
+
+    recipe = load_recipe(config)
+    done = run_recipe(recipe, data, teachers, work, out, threads, licence)
+    typer.echo(json.dumps(done, indent=1))
+
+
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     app()

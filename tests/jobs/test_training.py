@@ -1,0 +1,125 @@
+"""`deid train`: sources, options, recipe, anchors and export through the commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+pytest.importorskip("torch")
+
+from deid_ops.anchors.bank import load_bank
+from deid_ops.anchors.density import DensityConfig
+from deid_ops.errors import SetupError
+from deid_ops.train.data import COLUMNS, FORMAT_VERSION
+from jobs.cli_train import open_source
+from jobs.training import (
+    RunOptions,
+    run_anchors,
+    run_attributes,
+    run_encoder,
+    run_export,
+    start_from,
+    trained,
+)
+from jobs.training_recipe import load_recipe
+
+RECIPE = Path(__file__).parents[2] / "configs" / "train.yaml"
+
+
+@pytest.fixture(scope="module")
+def pack_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pack of noise with 80 rows."""
+    folder, n, rng = tmp_path_factory.mktemp("pack"), 80, np.random.default_rng(0)
+    identity = rng.normal(size=(n, 128))
+    values = {
+        "crops_rgb": rng.integers(0, 256, (n, 128, 128, 3)),
+        "inside_bits": np.full((n, 2048), 255),
+        "mesh_xyz_px": rng.uniform(0, 128, (1, 478, 3)) + rng.normal(size=(n, 478, 3)),
+        "expression": rng.random((n, 52)),
+        "identity_unit": identity / np.linalg.norm(identity, axis=1, keepdims=True),
+        "split": np.arange(n) % 10 == 0,
+        "source_index": np.zeros(n),
+    }
+    for name, value in values.items():
+        np.save(folder / f"{name}.npy", value.astype(COLUMNS[name][1]))
+    hashes = {"mesh_xyz_px": "0", "identity_unit": "1"}
+    meta = {"format_version": FORMAT_VERSION, "n": n, "sha256": hashes}
+    (folder / "meta.json").write_text(json.dumps(meta))
+    return folder
+
+
+def test_train_export_and_start_from_the_file(pack_folder: Path, tmp_path: Path) -> None:
+    work = tmp_path / "attributes"
+    run_attributes(RunOptions(pack_folder, work, 2, threads=1, batch=4))
+    run_encoder(RunOptions(pack_folder, tmp_path / "encoder", 2, threads=1, batch=4))
+    done = run_export(tmp_path / "out", work, tmp_path / "encoder", None, (2.0, 1.2, 3.5))
+    assert set(done) == {"attributes", "encoder"}
+    assert done["attributes"]["mb"] <= 4
+    assert done["encoder"]["mb"] <= 5
+    again = RunOptions(
+        pack_folder,
+        tmp_path / "again",
+        1,
+        threads=1,
+        batch=4,
+        init_from=tmp_path / "out" / "encoder.onnx",
+    )
+    run_encoder(again)
+    assert (tmp_path / "again" / "encoder_average.pt").is_file()
+
+
+def test_options_that_exclude_each_other(pack_folder: Path, tmp_path: Path) -> None:
+    options = RunOptions(pack_folder, tmp_path, 1, resume=True, init_from=tmp_path / "x.onnx")
+    with pytest.raises(SetupError, match="choose one"):
+        run_encoder(options)
+
+
+def test_missing_weights_say_what_to_do(tmp_path: Path) -> None:
+    import torch
+
+    with pytest.raises(SetupError, match="no such file"):
+        start_from(torch.nn.Linear(1, 1), tmp_path / "x.onnx")
+    with pytest.raises(SetupError, match="not trained yet"):
+        trained(torch.nn.Linear(1, 1), tmp_path / "x.pt")
+
+
+def test_anchors_are_written_with_their_distances(pack_folder: Path, tmp_path: Path) -> None:
+    config = DensityConfig(n_anchors=20, components=2, dims=32, min_to_training=0.3, min_apart=0.3)
+    meta = run_anchors(pack_folder, tmp_path, config, "drawn by a test")
+    bank = load_bank(tmp_path / "anchors.npz")
+    assert len(bank) == 20
+    assert meta["min_distance_to_training"] >= 0.3
+    assert json.loads(bank.meta)["data_licence"] == "drawn by a test"
+
+
+def test_parquet_and_shares(tmp_path: Path) -> None:
+    path = tmp_path / "faces.parquet"
+    rows = {"name": [f"{i}" for i in range(100)], "image": [f"{i}".encode() for i in range(100)]}
+    pq.write_table(pa.table(rows), path)
+    name, images = open_source(str(path))
+    assert name == "faces.parquet"
+    assert [i.name for i in images] == rows["name"]
+    _, part = open_source(f"{path}@300")
+    assert 10 < len(list(part)) < 60
+    with pytest.raises(SetupError, match="per mille"):
+        open_source(f"{path}@2000")
+    pq.write_table(pa.table({"name": ["a"]}), path)
+    with pytest.raises(SetupError, match="image"):
+        list(open_source(str(path))[1])
+
+
+def test_recipe_in_the_repository_is_valid(tmp_path: Path) -> None:
+    recipe = load_recipe(RECIPE)
+    assert recipe.generator.steps > 1000
+    raw = yaml.safe_load(RECIPE.read_text())
+    raw["generator"]["stepz"] = 3
+    wrong = tmp_path / "train.yaml"
+    wrong.write_text(yaml.safe_dump(raw))
+    with pytest.raises(SetupError, match="stepz"):
+        load_recipe(wrong)
