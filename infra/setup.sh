@@ -63,7 +63,7 @@ install_project() {
   local extras="$1" target="."
   [ -z "$extras" ] || target=".[$extras]"
   # Build tools are held to the same versions (relative: pip splits this variable at spaces).
-  (cd "$deid_root" && PIP_BUILD_CONSTRAINT=infra/constraints.txt .venv/bin/python -m pip install \
+  (cd "$deid_root" && PYTHONWARNINGS=ignore PIP_BUILD_CONSTRAINT=infra/constraints.txt .venv/bin/python -m pip install \
     --quiet --disable-pip-version-check --progress-bar off -c infra/constraints.txt -e "$target")
 }
 

@@ -79,7 +79,7 @@ def write_rows(rows: pa.Table, output: OutputFormat) -> None:
     shown = Table(*[escape(name) for name in rows.column_names], show_lines=False)
     for row in rows.slice(0, _SHOWN_ROWS).to_pylist():
         shown.add_row(*[escape(_cell(value)) for value in row.values()])
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(shown)
     more = f", the first {_SHOWN_ROWS} shown" if rows.num_rows > _SHOWN_ROWS else ""
     console.print(f"{rows.num_rows} rows{more}", style="dim")
