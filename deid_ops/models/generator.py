@@ -144,7 +144,8 @@ class LeakProofGenerator(nn.Module):
             x = block(torch.cat([x, skips.pop()], 1), style)
         x = functional.silu(self.out_norm(x, style))
         light = coarse_light(inside, scalars)
-        painted = functional.pixel_shuffle(self.out(x), 2).float() + enlarge_light(light)
+        detail = without_chequers(functional.pixel_shuffle(self.out(x), 2).float())
+        painted = detail + enlarge_light(light)
         painted = painted + enlarge_light(
             missing_colour(light, self.mask * painted + (1.0 - self.mask) * surroundings, scalars)
         )
@@ -169,6 +170,15 @@ def _cells(image: Tensor, scalars: Tensor) -> Tensor:
     padded = functional.pad(pooled, (1, 1, 1, 1), mode="replicate")
     noised = scalars[:, :1].reshape(-1, 1, 1, 1)
     return pooled + noised * (functional.avg_pool2d(padded, 3, 1) - pooled)
+
+
+def without_chequers(image: Tensor) -> Tensor:
+    """Filter with the binomial 3x3 kernel, which stops patterns of a period of two pixels.
+
+    Pixel shuffling makes them easily, and a painter that is drawn to an encoder's vector uses them.
+    """
+    padded = functional.pad(image, (1, 1, 1, 1), mode="replicate")
+    return functional.avg_pool2d(functional.avg_pool2d(padded, 2, 1), 2, 1)
 
 
 def missing_colour(light: Tensor, crop: Tensor, scalars: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ from deid_ops.swap.crop import CROP_OFFSET_XY_PX, CROP_SIZE_PX, ENCODER_SIZE_PX,
 def encoder_view(crops01: Tensor, rng: np.random.Generator | None = None) -> Tensor:
     """Cut the 112 px recogniser input out of crops [n, 3, 128, 128].
 
-    With a generator the window moves by up to 2 px and the light by a few per cent, so that the
+    With a generator the window moves by up to 2 px, the light by a few per cent, and the
+    resolution is lowered, so that the
     painter cannot satisfy the encoder with a pattern that only works at one place.
     """
     x, y = CROP_OFFSET_XY_PX
@@ -27,6 +28,10 @@ def encoder_view(crops01: Tensor, rng: np.random.Generator | None = None) -> Ten
     dx, dy = (int(v) for v in rng.integers(-2, 3, 2))
     y = max(0, min(CROP_SIZE_PX - ENCODER_SIZE_PX, y + dy))
     view = crops01[:, :, y : y + ENCODER_SIZE_PX, x + dx : x + dx + ENCODER_SIZE_PX]
+    if rng.random() < 0.6:  # a coarser look: identity has to sit in shapes, not in fine patterns
+        size = int(rng.integers(44, 96))
+        small = functional.interpolate(view, (size, size), mode="bilinear", antialias=True)
+        view = functional.interpolate(small, (ENCODER_SIZE_PX, ENCODER_SIZE_PX), mode="bilinear")
     return (view * float(rng.uniform(0.92, 1.08)) + float(rng.uniform(-0.03, 0.03))).clamp(0, 1)
 
 

@@ -20,6 +20,7 @@ from deid_ops.models.generator import (
     coarse_light,
     missing_colour,
     scalars_for,
+    without_chequers,
 )
 from deid_ops.swap.crop import INNER_MASK
 from deid_ops.swap.layout import GROUP_NAMES, N_POINTS, group_slice
@@ -202,3 +203,11 @@ def test_tints_are_taken_away_and_brightness_is_not() -> None:
     )
     assert torch.allclose(fixed, fixed.mean(1, keepdim=True).expand_as(fixed), atol=1e-6)
     assert fixed.mean() == pytest.approx(0.4, abs=1e-5)
+
+
+def test_chequers_are_stopped_and_flat_parts_kept() -> None:
+    flat = torch.full((1, 3, 16, 16), 0.7)
+    assert torch.allclose(without_chequers(flat), flat)
+    ramp = torch.arange(16.0)
+    chequer = flat + 0.5 * (-1.0) ** (ramp[:, None] + ramp[None])
+    assert torch.allclose(without_chequers(chequer)[..., 2:-2, 2:-2], flat[..., 2:-2, 2:-2])
