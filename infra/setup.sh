@@ -63,8 +63,12 @@ install_project() {
   local extras="$1" target="."
   [ -z "$extras" ] || target=".[$extras]"
   # Build tools are held to the same versions (relative: pip splits this variable at spaces).
-  (cd "$deid_root" && PYTHONWARNINGS=ignore PIP_BUILD_CONSTRAINT=infra/constraints.txt .venv/bin/python -m pip install \
-    --quiet --disable-pip-version-check --progress-bar off -c infra/constraints.txt -e "$target")
+  (
+    cd "$deid_root" || exit 1
+    export PYTHONWARNINGS=ignore PIP_BUILD_CONSTRAINT=infra/constraints.txt
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --progress-bar off \
+      -c infra/constraints.txt -e "$target"
+  )
 }
 
 inputs_hash() {

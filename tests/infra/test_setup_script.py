@@ -87,37 +87,39 @@ def builds(root: Path) -> int:
     return len(log.read_text().splitlines()) if log.exists() else 0
 
 
-def test_second_run_does_nothing_and_more_extras_are_added(checkout: Path) -> None:
+def test_the_life_of_an_environment(checkout: Path) -> None:
+    """One environment for all of it: making one takes seconds."""
     first = setup(checkout, "dev")
     assert first.returncode == 0, first.stderr
     assert "done in" in first.stdout
     assert builds(checkout) == 1
 
-    again = setup(checkout, "")
+    again = setup(checkout, "")  # the second run does nothing
     assert again.returncode == 0, again.stderr
     assert "up to date (extras: dev)" in again.stdout
     assert builds(checkout) == 1
 
-    more = setup(checkout, "train")
+    more = setup(checkout, "train")  # extras add up
     assert more.returncode == 0, more.stderr
     assert (checkout / ".venv/.deid-setup").read_text().splitlines()[2] == "dev,train"
     assert builds(checkout) == 2
 
-
-def test_a_changed_constraint_installs_again(checkout: Path) -> None:
-    assert setup(checkout, "").returncode == 0
     constraints = checkout / "infra/constraints.txt"
     constraints.write_text(constraints.read_text() + "numpy==2.0.0\n")
-    assert setup(checkout, "").returncode == 0
-    assert builds(checkout) == 2
+    assert setup(checkout, "").returncode == 0  # a changed constraint installs again
+    assert builds(checkout) == 3
 
+    (checkout / "backend.py").write_text("raise RuntimeError('broken backend')\n")
+    failed = setup(checkout, "spark")  # a failed installation leaves no stamp
+    assert failed.returncode != 0
+    assert "FAILED: Installing" in failed.stderr
+    assert not (checkout / ".venv/.deid-setup").exists()
 
-def test_a_half_made_environment_is_made_again(checkout: Path) -> None:
-    assert setup(checkout, "").returncode == 0
+    (checkout / "backend.py").write_text(BACKEND)
     shutil.rmtree(next((checkout / ".venv/lib").glob("python*/site-packages/pip")))
-    result = setup(checkout, "")
-    assert result.returncode == 0, result.stderr
-    assert "Making the virtual environment" in result.stdout
+    repaired = setup(checkout, "")  # a half-made environment is made again
+    assert repaired.returncode == 0, repaired.stderr
+    assert "Making the virtual environment" in repaired.stdout
     assert (checkout / ".venv/bin/pip").exists()
 
 
@@ -128,14 +130,6 @@ def test_a_moved_checkout_is_made_again(checkout: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "has moved" in result.stdout
     assert str(moved) in (moved / ".venv/bin/pip").read_text().splitlines()[0]
-
-
-def test_a_failed_installation_leaves_no_stamp(checkout: Path) -> None:
-    (checkout / "backend.py").write_text("raise RuntimeError('broken backend')\n")
-    result = setup(checkout, "")
-    assert result.returncode != 0
-    assert "FAILED: Installing" in result.stderr
-    assert not (checkout / ".venv/.deid-setup").exists()
 
 
 def test_an_unsuitable_python_is_refused_by_name(checkout: Path) -> None:
