@@ -22,7 +22,7 @@ from deid_ops.pipeline.settle import JudgeOfCrops, ReplaceModels, settle_segment
 from deid_ops.pipeline.swap import GenerateCrops, swap_segment
 from deid_ops.redact.fill import CodeRange, Extent, RedactParams, draw_noise, fill_packed
 from deid_ops.swap.crop import CROP_SIZE_PX, apply_matrices, blend_mask, crop_matrices, warp_crop
-from deid_ops.types import F32, U8, FaceTracks, Reason
+from deid_ops.types import F32, I32, U8, FaceTracks, Reason
 from jobs.anchoring import Anchors
 from jobs.config import JobConfig
 from jobs.models import (
@@ -132,7 +132,10 @@ class OwnReplacement:
             ids[rows] = chosen[0]
         return self._treated(faces, self._vectors(ids.tolist()), diffuse=True)
 
-    def _diffuse(self, crops: U8, points: F32, anchors: F32, strength: float) -> U8:
+    def _diffuse(
+        self, crops: U8, points: F32, anchors: F32, strength: float, _tracks: I32 | None = None
+    ) -> U8:
+        # every picture is a track of its own
         out: U8 = self._denoise(crops, points, anchors, strength, secrets.token_bytes)
         return out
 

@@ -16,10 +16,11 @@ from deid_ops.judge.calibration import Calibration
 from deid_ops.judge.distances import face_distances
 from deid_ops.judge.ladder import Attempt, LadderParams, faces_to_retry, judge_faces, settle
 from deid_ops.pipeline.swap import EmbedFaces, GenerateCrops, SwappedFaces, crop_landmarks
-from deid_ops.types import F32, I64, U8, Bool, FaceCrops, FaceTracks, Reason, Treatment
+from deid_ops.types import F32, I32, I64, U8, Bool, FaceCrops, FaceTracks, Reason, Treatment
 
-#: (crops, landmarks, anchors, relative noise strength) -> crops after one denoising step
-DiffuseCrops = Callable[[U8, F32, F32, float], U8]
+#: (crops, landmarks, anchors, relative noise strength, tracks) -> crops after one denoising step;
+#: one noise for each track
+DiffuseCrops = Callable[[U8, F32, F32, float, I32], U8]
 
 #: crops -> [n] whether a detector finds a face in each
 FindAgain = Callable[[U8], Bool]
@@ -132,7 +133,8 @@ class _Ladder:
         anchors = self._anchors(faces)
         crops = self.base[faces]
         if self.models.diffuse is not None:
-            crops = self.models.diffuse(crops, self.points[faces], anchors, attempt.noise_strength)
+            strength, tracks = attempt.noise_strength, self.track[faces]
+            crops = self.models.diffuse(crops, self.points[faces], anchors, strength, tracks)
         self._judge(faces, crops, attempt)
 
     def _change_anchor(self, faces: I64, attempt: Attempt) -> I64:

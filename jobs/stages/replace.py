@@ -6,6 +6,7 @@ import secrets
 
 import numpy as np
 
+from deid_ops.diffuse.noise import SECRET_BYTES, TrackNoise
 from deid_ops.judge.ladder import gate_faces
 from deid_ops.pipeline.settle import JudgeOfCrops, ReplaceModels, settle_segment
 from deid_ops.pipeline.swap import SwappedFaces, swap_segment
@@ -87,6 +88,7 @@ class Diffuse:
         self._anchors = Anchors(config, context.secret_key)
         generate = generator(config)
         self._models: ReplaceModels | None = None
+        self._noise = TrackNoise(secrets.token_bytes(SECRET_BYTES))
         if generate is None:
             return
         name, judge = next(iter(judge_encoders(config).items()))
@@ -94,8 +96,8 @@ class Diffuse:
         diffuse = None
         if denoise is not None:
 
-            def diffuse(crops, points, anchors, strength):  # type: ignore[no-untyped-def]
-                return denoise(crops, points, anchors, strength, secrets.token_bytes)
+            def diffuse(crops, points, anchors, strength, tracks):  # type: ignore[no-untyped-def]
+                return denoise(crops, points, anchors, strength, self._noise.source(tracks))
 
         self._models = ReplaceModels(
             generate,
@@ -110,6 +112,7 @@ class Diffuse:
         kept = segment_part(row) | {name: row[name] for name in _CARRIED}
         if self._models is None or len(crops) == 0:
             return kept | crops_to_row(FaceCrops.empty(CROP_SIZE_PX))
+        self._noise = TrackNoise(secrets.token_bytes(SECRET_BYTES))
         originals: F32 = row["judge_original"].reshape(len(crops), row["judge_dim"])
         settled = settle_segment(
             SwappedFaces(crops, originals),
