@@ -33,6 +33,7 @@ def light_modules() -> list[str]:
         "deid_ops/train",
         "deid_ops/attacks",
         "jobs/attack",
+        "jobs/training",
         "jobs/sql_spark.py",
     )
     names = []
