@@ -144,6 +144,9 @@ def generator_command(
     student: Annotated[
         Path | None, typer.Option(help="Folder of `deid train encoder`: a second encoder.")
     ] = None,
+    anchors: Annotated[
+        Path | None, typer.Option(help="anchors.npz: identities to train with.")
+    ] = None,
     steps: StepsOption = 6000,
     seconds: SecondsOption = 1e9,
     identity_from: Annotated[
@@ -158,7 +161,7 @@ def generator_command(
     from jobs.training import RunOptions, run_generator
 
     options = RunOptions(data, out, steps, seconds, resume, init_from, threads, batch)
-    run_generator(options, attributes, teachers, student, identity_from)
+    run_generator(options, attributes, teachers, student, identity_from, anchors)
 
 
 @app.command("denoiser")

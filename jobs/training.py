@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from deid_ops.anchors.bank import save_bank
+from deid_ops.anchors.bank import load_bank, save_bank
 from deid_ops.anchors.density import DensityConfig, fit_mixture, sample_bank
 from deid_ops.errors import SetupError
 from deid_ops.models.encoder import CompactEncoder, TeacherEncoder, freeze, load_teacher
@@ -139,6 +139,7 @@ def run_generator(
     teachers: Path,
     student: Path | None,
     identity_from: float,
+    anchors: Path | None = None,
 ) -> None:
     """Train generator and denoiser."""
     pack = options.prepare()
@@ -158,6 +159,7 @@ def run_generator(
         progress(options.steps),
         resume=options.resume,
         start_from=start_from(LeakProofGenerator(), options.init_from),
+        anchors_unit=None if anchors is None else load_bank(anchors).vectors_unit,
     )
     save_weights(net, options.out / GENERATOR_AVERAGE)
 

@@ -104,6 +104,10 @@ def run_recipe(
         ),
         (encoder / ENCODER_AVERAGE, lambda: run_encoder(options(encoder, recipe.encoder))),
         (
+            out / "anchors.npz",
+            lambda: run_anchors(pack, out, _density(recipe.anchors), licence),
+        ),
+        (
             generator / GENERATOR_AVERAGE,
             lambda: run_generator(
                 options(generator, recipe.generator),
@@ -111,11 +115,8 @@ def run_recipe(
                 teachers,
                 encoder,
                 recipe.generator.identity_from,
+                out / "anchors.npz",
             ),
-        ),
-        (
-            out / "anchors.npz",
-            lambda: run_anchors(pack, out, _density(recipe.anchors), licence),
         ),
     ]
     for result, run in steps:

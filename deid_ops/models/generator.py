@@ -32,6 +32,7 @@ from deid_ops.swap.crop import CROP_SIZE_PX, INNER_MASK
 from deid_ops.swap.layout import GROUP_NAMES, N_GROUPS, group_slice
 
 LIGHT_CELLS = 8
+CELL_PX = CROP_SIZE_PX // LIGHT_CELLS
 MAP_SIZE = 64
 HEAT_SIGMA_PX = 1.6  # of a landmark's spot, in crop pixels
 N_SCALARS = 2  # is_noise, noise level
@@ -146,30 +147,48 @@ class LeakProofGenerator(nn.Module):
         light = coarse_light(inside, scalars)
         detail = without_chequers(functional.pixel_shuffle(self.out(x), 2).float())
         painted = detail + enlarge_light(light)
-        painted = painted + enlarge_light(
-            missing_colour(light, self.mask * painted + (1.0 - self.mask) * surroundings, scalars)
-        )
+        whole = self.mask * painted + (1.0 - self.mask) * surroundings
+        noised = scalars[:, :1].reshape(-1, 1, 1, 1)
+        clear = missing_colour(light, functional.avg_pool2d(whole, CELL_PX))
+        drowned = missing_colour(*self._mean_colours(inside, painted, scalars))
+        painted = painted + enlarge_light(clear + noised * (drowned - clear))
         return self.mask * (painted * 0.5 + 0.5) + (1.0 - self.mask) * surroundings01
+
+    def _mean_colours(
+        self, inside: Tensor, painted: Tensor, scalars: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the noised face's colour over 3x3 cells and the painted one's over single cells.
+
+        Both within the mask: the colour of a neighbouring background must not run into the face.
+        """
+        share = functional.avg_pool2d(self.mask, CELL_PX)
+        face = functional.avg_pool2d(self.mask * inside, CELL_PX)
+        smooth = _with_neighbours(face) / (_with_neighbours(share) + 0.02)
+        cells = functional.avg_pool2d(self.mask * painted, CELL_PX) / (share + 0.02)
+        return smooth * _noise_gain(scalars), cells
 
 
 def coarse_light(inside: Tensor, scalars: Tensor) -> Tensor:
     """Return the 8x8 light of `inside` [n, 3, 8, 8]; noise is averaged away and rescaled.
 
-    A noised face is alpha x + sigma e with alpha^2 + sigma^2 = 1, so alpha follows from the ratio.
-    Its cells are averaged once more with their neighbours: what noise is left in one cell would
+    Noised cells are averaged once more with their neighbours: what noise is left in one cell would
     otherwise be painted as a coloured cloud.
     """
-    ratio = (torch.exp(scalars[:, 1]) - 1.0).reshape(-1, 1, 1, 1)
-    light = _cells(inside, scalars) * torch.sqrt(1.0 + ratio**2)
-    return light.clamp(-1.0, 1.0)
-
-
-def _cells(image: Tensor, scalars: Tensor) -> Tensor:
-    """Average an image over the cells, and over their neighbours where the input is noised."""
-    pooled = functional.avg_pool2d(image, CROP_SIZE_PX // LIGHT_CELLS)
-    padded = functional.pad(pooled, (1, 1, 1, 1), mode="replicate")
+    pooled = functional.avg_pool2d(inside, CELL_PX)
     noised = scalars[:, :1].reshape(-1, 1, 1, 1)
-    return pooled + noised * (functional.avg_pool2d(padded, 3, 1) - pooled)
+    light = pooled + noised * (_with_neighbours(pooled) - pooled)
+    return (light * _noise_gain(scalars)).clamp(-1.0, 1.0)
+
+
+def _noise_gain(scalars: Tensor) -> Tensor:
+    """Return 1 / alpha: a noised face is alpha x + sigma e with alpha^2 + sigma^2 = 1."""
+    ratio = (torch.exp(scalars[:, 1]) - 1.0).reshape(-1, 1, 1, 1)
+    return torch.sqrt(1.0 + ratio**2)
+
+
+def _with_neighbours(cells: Tensor) -> Tensor:
+    """Average each cell with its eight neighbours."""
+    return functional.avg_pool2d(functional.pad(cells, (1, 1, 1, 1), mode="replicate"), 3, 1)
 
 
 def without_chequers(image: Tensor) -> Tensor:
@@ -181,12 +200,12 @@ def without_chequers(image: Tensor) -> Tensor:
     return functional.avg_pool2d(functional.avg_pool2d(padded, 2, 1), 2, 1)
 
 
-def missing_colour(light: Tensor, crop: Tensor, scalars: Tensor) -> Tensor:
-    """Return, per cell, the colour (not the brightness) that `crop` lacks against `light`.
+def missing_colour(wanted: Tensor, cells: Tensor) -> Tensor:
+    """Return the colour (not the brightness) that `cells` lack against `wanted`, per cell.
 
     Added to the crop it takes away tints, for example on grey pictures.
     """
-    difference = light - _cells(crop, scalars)
+    difference = wanted - cells
     return difference - difference.mean(1, keepdim=True)
 
 

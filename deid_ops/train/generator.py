@@ -52,6 +52,7 @@ from deid_ops.train.painting import (
     draw_batch,
     load_paint_data,
 )
+from deid_ops.types import F32
 
 
 def paint_losses(
@@ -131,14 +132,14 @@ def train_generator(
     *,
     resume: bool = False,
     start_from: LeakProofGenerator | None = None,
-    after_report: Report | None = None,
+    anchors_unit: F32 | None = None,
 ) -> LeakProofGenerator:
     """Train and return the averaged network; arguments as in `train_attributes`.
 
     `encoders` are the frozen training encoders (never a judge); `attributes` the frozen attribute
-    network, needed from the identity phase on. `after_report` is called as `report` is, after it.
+    network, needed from the identity phase on; `anchors_unit` [m, 128] the bank that will be used.
     """
-    data = load_paint_data(pack, shape, 0)
+    data = load_paint_data(pack, shape, 0, anchors_unit)
     torch.manual_seed(config.seed)
     net = start_from or LeakProofGenerator(GeneratorConfig())
     channels_last(net).train()
@@ -185,10 +186,5 @@ def train_generator(
         average.update(net, number)
         return values | {name: float(value.detach()) for name, value in losses.items()}
 
-    def reports(number: int, losses: Mapping[str, float]) -> None:
-        report(number, losses)
-        if after_report is not None:
-            after_report(number, losses)
-
-    run(state, step, budget, checkpoint, clock, reports)
+    run(state, step, budget, checkpoint, clock, report)
     return average.net

@@ -35,7 +35,8 @@ class GeneratorTraining:
     features_from: float = 0.12  # share of the steps before which only the L1 loss counts
     identity_from: float = 0.45  # share of the steps after which the identity phase begins
     swapped_share: float = 0.5
-    mixture_share: float = 0.4  # of the swapped ones
+    anchor_share: float = 0.5  # of the swapped ones: from the bank, where one is given
+    mixture_share: float = 0.4  # of the other swapped ones: between two faces
     noised_share: float = 0.25
     noise_ratio: tuple[float, float] = (1.2, 3.5)  # sigma / alpha
     grey_share: float = 0.1
@@ -64,6 +65,7 @@ class PaintData:
     pose_deg: F32
     expression: F32
     identity_unit: F32
+    anchors_unit: F32  # [m, 128], may be empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,9 @@ class PaintBatch:
     scalars: Tensor
 
 
-def load_paint_data(pack: Pack, shape: FaceShape, split: int) -> PaintData:
+def load_paint_data(
+    pack: Pack, shape: FaceShape, split: int, anchors_unit: F32 | None = None
+) -> PaintData:
     """Read one split and retarget its landmarks."""
     rows = pack.rows(split)
     columns = pack.columns
@@ -96,18 +100,28 @@ def load_paint_data(pack: Pack, shape: FaceShape, split: int) -> PaintData:
         pose,
         np.asarray(expression),
         np.asarray(columns["identity_unit"][rows]),
+        np.zeros((0, 128), np.float32) if anchors_unit is None else anchors_unit,
     )
 
 
 def wanted_identities(
-    data: PaintData, rows: np.ndarray, own: np.ndarray, mixture: float, rng: np.random.Generator
+    data: PaintData,
+    rows: np.ndarray,
+    own: np.ndarray,
+    config: GeneratorTraining,
+    rng: np.random.Generator,
 ) -> F32:
-    """Return the identity each face shall get: its own, another's, or a mixture of two others'."""
+    """Return the identity each face shall get: its own, an anchor, another's, or a mixture."""
     first = data.identity_unit[rng.integers(0, len(data.identity_unit), len(rows))]
     second = data.identity_unit[rng.integers(0, len(data.identity_unit), len(rows))]
-    share = rng.uniform(0.3, 0.7, (len(rows), 1)) * (rng.random((len(rows), 1)) < mixture)
+    share = rng.uniform(0.3, 0.7, (len(rows), 1)) * (
+        rng.random((len(rows), 1)) < config.mixture_share
+    )
     other = (1.0 - share) * first + share * second
     other /= np.linalg.norm(other, axis=1, keepdims=True)
+    if len(data.anchors_unit):
+        anchors = data.anchors_unit[rng.integers(0, len(data.anchors_unit), len(rows))]
+        other = np.where(rng.random((len(rows), 1)) < config.anchor_share, anchors, other)
     return np.where(own[:, None], data.identity_unit[rows], other).astype(np.float32)
 
 
@@ -158,7 +172,7 @@ def draw_batch(
     noise = rng.normal(0.0, config.point_jitter_px, (n, 1, 2)).astype(np.float32)
     images = images.contiguous(memory_format=torch.channels_last)
     inside, scalars = degraded(images, rng.random(n) < config.noised_share, config, state)
-    wanted = wanted_identities(data, rows, own, config.mixture_share, rng)
+    wanted = wanted_identities(data, rows, own, config, rng)
     return PaintBatch(
         images,
         weight,

@@ -194,13 +194,10 @@ def test_critic_prefers_what_it_is_told_is_real() -> None:
 
 
 def test_tints_are_taken_away_and_brightness_is_not() -> None:
-    light = torch.zeros(1, 3, 8, 8)
-    crop = torch.full((1, 3, 128, 128), 0.3)
-    assert missing_colour(light, crop, scalars_for(1, None)).abs().max() < 1e-6
-    crop[:, 0] += 0.3
-    fixed = torch.nn.functional.avg_pool2d(crop, 16) + missing_colour(
-        light, crop, scalars_for(1, None)
-    )
+    cells = torch.full((1, 3, 8, 8), 0.3)
+    assert missing_colour(torch.zeros(1, 3, 8, 8), cells).abs().max() < 1e-6
+    cells[:, 0] += 0.3
+    fixed = cells + missing_colour(torch.zeros(1, 3, 8, 8), cells)
     assert torch.allclose(fixed, fixed.mean(1, keepdim=True).expand_as(fixed), atol=1e-6)
     assert fixed.mean() == pytest.approx(0.4, abs=1e-5)
 

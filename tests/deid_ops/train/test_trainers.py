@@ -190,10 +190,16 @@ def test_degraded_hides_the_face_in_both_modes() -> None:
 def test_wanted_identities(small_pack: Pack, flat_shape) -> None:
     data = load_paint_data(small_pack, flat_shape, 0)
     rows, own = np.arange(20), np.arange(20) % 2 == 0
-    wanted = wanted_identities(data, rows, own, 0.5, np.random.default_rng(0))
+    wanted = wanted_identities(data, rows, own, GeneratorTraining(), np.random.default_rng(0))
     assert np.allclose(np.linalg.norm(wanted, axis=1), 1, atol=1e-5)
     assert np.allclose(wanted[own], data.identity_unit[rows][own])
     assert ((wanted[~own] * data.identity_unit[rows][~own]).sum(1) < 0.9).all()
+    bank = np.eye(128, dtype=np.float32)[:2]
+    with_bank = load_paint_data(small_pack, flat_shape, 0, bank)
+    config = GeneratorTraining(anchor_share=1.0)
+    wanted = wanted_identities(with_bank, rows, own, config, np.random.default_rng(0))
+    assert (wanted[~own] @ bank.T).max(1).min() == 1.0
+    assert np.allclose(wanted[own], data.identity_unit[rows][own])
 
 
 def test_distillation_loss_counts_relations() -> None:
