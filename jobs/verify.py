@@ -25,9 +25,7 @@ def verify_lake(lake_uri: str, *, read_clips: bool = True) -> tuple[list[Finding
         read_clips: read every published clip and compare its sha256 with its lineage row.
     """
     findings = [
-        Finding(name, str(row))
-        for name in checks()
-        for row in query(lake_uri, name).to_pylist()
+        Finding(name, str(row)) for name in checks() for row in query(lake_uri, name).to_pylist()
     ]
     if not read_clips:
         return findings, 0
