@@ -1,0 +1,74 @@
+"""The files that ship: sizes, cards, contracts, and that they do what they are for."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from deid_ops.anchors.bank import load_bank
+from deid_ops.diffuse.denoiser import Denoiser
+from deid_ops.identity.encoders import Encoder
+from deid_ops.swap.crop import INNER_MASK, TEMPLATE_PX
+from deid_ops.swap.generator import Generator
+
+WEIGHTS = Path(__file__).parents[3] / "configs" / "weights"
+NAMES = ("attributes", "encoder", "generator", "denoiser")
+
+
+def _crops(n: int) -> np.ndarray:
+    """Smooth skin-coloured crops."""
+    rng = np.random.default_rng(0)
+    coarse = 110 + rng.integers(0, 60, (n, 4, 4, 3))
+    return coarse.repeat(32, axis=1).repeat(32, axis=2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_file_size_and_card(name: str) -> None:
+    path = WEIGHTS / f"{name}.onnx"
+    assert path.stat().st_size <= (4e6 if name == "attributes" else 5e6)
+    assert onnx.load(path).metadata_props
+    card = (WEIGHTS / f"{name}.md").read_text()
+    for word in ("non-commercial research", "deid train", "## Limits"):
+        assert word in card, word
+
+
+def test_generator_and_denoiser_paint_an_anchor() -> None:
+    bank = load_bank(WEIGHTS / "anchors.npz").vectors_unit
+    attributes = str(WEIGHTS / "attributes.onnx")
+    crops, points = _crops(2), np.repeat(TEMPLATE_PX[None], 2, axis=0)
+    swap = Generator(str(WEIGHTS / "generator.onnx"), attributes, threads=1)
+    out = swap(crops, points, bank[:2])
+    assert np.array_equal(out[:, ~INNER_MASK], crops[:, ~INNER_MASK])
+    other = swap(crops, points, bank[5:7])
+    assert np.abs(other.astype(int) - out)[:, INNER_MASK].mean() > 1.0
+    # on an even ground a face appears: its inside is far from even
+    even = np.full_like(crops, 140)
+    painted = swap(even, points, bank[:2])
+    assert painted[:, INNER_MASK].astype(float).std() > 5.0
+    diffuse = Denoiser(str(WEIGHTS / "denoiser.onnx"), attributes, threads=1)
+
+    def fresh(n: int) -> bytes:
+        return hashlib.shake_256(b"test").digest(n)
+
+    noised = diffuse(out, points, bank[:2], 1.0, fresh)
+    assert np.array_equal(noised[:, ~INNER_MASK], crops[:, ~INNER_MASK])
+    assert np.abs(noised.astype(int) - out)[:, INNER_MASK].mean() > 1.0
+
+
+def test_anchors_are_apart_and_described() -> None:
+    bank = load_bank(WEIGHTS / "anchors.npz")
+    assert len(bank) >= 512
+    pairs = bank.vectors_unit @ bank.vectors_unit.T - 2 * np.eye(len(bank))
+    assert 1 - pairs.max() >= 0.5 - 1e-4
+    assert "min_distance_to_training" in bank.meta
+
+
+def test_encoder_speaks_unit_vectors() -> None:
+    encoder = Encoder("own", str(WEIGHTS / "encoder.onnx"), threads=1)
+    vectors = encoder.embed_crops(_crops(3)[:, :112, 8:120])
+    assert vectors.shape == (3, 128)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
