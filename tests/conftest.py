@@ -27,6 +27,16 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
+def _normal_priority():
+    """Tests that encode AV1 themselves would leave a real-time process behind; see the module."""
+    from deid_ops.video.scheduling import restore_scheduling
+
+    restore_scheduling()
+    yield
+    restore_scheduling()
+
+
+@pytest.fixture(autouse=True)
 def _seeded():
     """Every test starts from the same random state."""
     random.seed(20260101)

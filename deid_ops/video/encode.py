@@ -26,6 +26,7 @@ from deid_ops.video.frame import Frame
 from deid_ops.video.gif import GifFrames
 from deid_ops.video.index import VideoIndex
 from deid_ops.video.policy import MediaPolicy, encoder_options
+from deid_ops.video.scheduling import restore_scheduling
 from deid_ops.video.probe import open_input
 from deid_ops.video.tracks import (
     OtherStreams,
@@ -145,6 +146,8 @@ class ClipWriter:
         except av.FFmpegError as error:
             name = self._encoder_name
             raise SetupError(f"encoder {name} cannot be opened on this machine: {error}") from error
+        finally:
+            restore_scheduling()
         try:
             self._output.start_encoding()
         except (av.FFmpegError, ValueError) as error:
