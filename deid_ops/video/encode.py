@@ -26,8 +26,8 @@ from deid_ops.video.frame import Frame
 from deid_ops.video.gif import GifFrames
 from deid_ops.video.index import VideoIndex
 from deid_ops.video.policy import MediaPolicy, encoder_options
-from deid_ops.video.scheduling import restore_scheduling
 from deid_ops.video.probe import open_input
+from deid_ops.video.scheduling import restore_scheduling
 from deid_ops.video.tracks import (
     OtherStreams,
     copied_tags,
