@@ -21,9 +21,7 @@ def people(n: int, seed: int = 11) -> np.ndarray:
 
 
 def chosen(key: bytes, scope: str = "s", n: int = 400) -> np.ndarray:
-    choices = [
-        choose_anchor(BANK, v, key, scope, f"p{i}", ()) for i, v in enumerate(people(n))
-    ]
+    choices = [choose_anchor(BANK, v, key, scope, f"p{i}", ()) for i, v in enumerate(people(n))]
     return np.array([c.anchor_id for c in choices if c is not None])
 
 
