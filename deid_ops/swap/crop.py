@@ -11,8 +11,7 @@ Convention
     see them (`conditions.py`). It is fixed in crop space: a mask that followed the person's
     outline would tell the outline.
 
-Source: Umeyama 1991 (least-squares similarity), here in the closed form for the plane without
-reflection; ArcFace template of Deng et al. 2019.
+Similarities and templates come from `deid_ops.geometry` (Umeyama 1991; Deng et al. 2019).
 """
 
 from __future__ import annotations
@@ -21,24 +20,20 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deid_ops.errors import InvariantError
+from deid_ops.geometry import (
+    ARCFACE_TEMPLATE_112,
+    as_f32,
+    invert_affine,
+    similarity_from_points,
+    transform_points,
+)
 from deid_ops.types import F32, U8, Bool
 
 CROP_SIZE_PX = 128
 CROP_OFFSET_XY_PX = (8, 0)
 ENCODER_SIZE_PX = 112
 ENCODER_SLICE = (slice(0, 112), slice(8, 120))  # rows, columns of the crop
-ARCFACE_TEMPLATE_112 = np.array(
-    [
-        [38.2946, 51.6963],
-        [73.5318, 51.5014],
-        [56.0252, 71.7366],
-        [41.5493, 92.3655],
-        [70.7299, 92.2041],
-    ],
-    dtype=np.float32,
-)
-TEMPLATE_PX: F32 = ARCFACE_TEMPLATE_112 + np.array(CROP_OFFSET_XY_PX, dtype=np.float32)
+TEMPLATE_PX: F32 = as_f32(ARCFACE_TEMPLATE_112 + np.array(CROP_OFFSET_XY_PX))
 EYE_DISTANCE_PX = float(np.linalg.norm(TEMPLATE_PX[1] - TEMPLATE_PX[0]))
 MASK_CENTRE_XY_PX = (63.5, 66.0)
 MASK_HALF_AXES_PX = (46.0, 54.0)
@@ -64,32 +59,17 @@ def crop_matrices(landmarks_xy_px: F32, template_px: F32 = TEMPLATE_PX) -> F32:
         >>> bool(np.allclose(crop_matrices(TEMPLATE_PX[None])[0], [[1, 0, 0], [0, 1, 0]]))
         True
     """
-    points = np.asarray(landmarks_xy_px, dtype=np.float64)
-    source = points[..., 0] + 1j * points[..., 1]
-    target = template_px[:, 0].astype(np.float64) + 1j * template_px[:, 1].astype(np.float64)
-    source_mean, target_mean = source.mean(-1, keepdims=True), target.mean()
-    centred = source - source_mean
-    power = (np.abs(centred) ** 2).sum(-1)
-    if np.any(power < 1e-6):
-        raise InvariantError("crop_matrices: the five landmarks of a face coincide")
-    # Rotation and scale together are one complex number.
-    turn = (np.conj(centred) * (target - target_mean)).sum(-1) / power
-    shift = target_mean - turn * source_mean[..., 0]
-    rows = [[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]]
-    return np.moveaxis(np.array(rows), -1, 0).astype(np.float32)
+    return as_f32(similarity_from_points(landmarks_xy_px, template_px))
 
 
 def invert_matrices(crop_from_frame: F32) -> F32:
     """Return `frame_from_crop` [n, 2, 3] of the similarities `crop_from_frame` [n, 2, 3]."""
-    full = np.tile(np.eye(3), (len(crop_from_frame), 1, 1))
-    full[:, :2] = crop_from_frame
-    return np.linalg.inv(full)[:, :2].astype(np.float32)
+    return as_f32(invert_affine(crop_from_frame))
 
 
 def apply_matrices(matrices: F32, points_xy_px: F32) -> F32:
     """Map points [n, k, 2] with one 2x3 matrix each; returns [n, k, 2]."""
-    turned = np.einsum("nij,nkj->nki", matrices[:, :, :2], points_xy_px)
-    return np.asarray(turned + matrices[:, None, :, 2], dtype=np.float32)
+    return as_f32(transform_points(matrices, points_xy_px))
 
 
 def warp_crop(frame: U8, crop_from_frame: F32, size_px: int = CROP_SIZE_PX) -> U8:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +19,7 @@ from jobs.cli.common import (
     config_of,
     scratch_folder,
 )
+from jobs.config import JobConfig
 from jobs.deidentify import Request, Summary, deidentify
 from jobs.keys import key_of_run
 from jobs.manifest import ManifestRules, build_manifest, write_manifest
@@ -106,22 +108,18 @@ def nightly(
         window = Window(first.date() if first else None, last.date() if last else None)
     else:
         window = Window() if every_day else since_last_success(lake)
-    with scratch_folder(scratch) as folder:
-        request = Request(
-            manifest_uri=manifest,
-            lake_uri=lake,
-            config=config_of(config, overrides),
-            secret_key=key_of_run(key_file),
-            scratch_dir=folder,
-            command="nightly",
-            window=window,
-            ray_address=ray_address,
-            inline=inline,
-            retry_quarantined=retry_quarantined,
-            price_per_hour=price_per_hour,
-            observer=observer(),
-        )
-        summary = deidentify(request)
+    summary = _anonymize(
+        "nightly",
+        (manifest, lake),
+        config_of(config, overrides),
+        key_file,
+        scratch,
+        window=window,
+        ray_address=ray_address,
+        inline=inline,
+        retry_quarantined=retry_quarantined,
+        price_per_hour=price_per_hour,
+    )
     _finish(summary)
 
 
@@ -156,21 +154,17 @@ def backfill_run(
     price_per_hour: PriceOption = None,
 ) -> None:
     """Anonymize every recording of the manifest; run it again to go on after a stop."""
-    with scratch_folder(scratch) as folder:
-        request = Request(
-            manifest_uri=manifest,
-            lake_uri=lake,
-            config=config_of(config, overrides),
-            secret_key=key_of_run(key_file),
-            scratch_dir=folder,
-            command="backfill",
-            ray_address=ray_address,
-            inline=inline,
-            retry_quarantined=retry_quarantined,
-            price_per_hour=price_per_hour,
-            observer=observer(),
-        )
-        summary = deidentify(request)
+    summary = _anonymize(
+        "backfill",
+        (manifest, lake),
+        config_of(config, overrides),
+        key_file,
+        scratch,
+        ray_address=ray_address,
+        inline=inline,
+        retry_quarantined=retry_quarantined,
+        price_per_hour=price_per_hour,
+    )
     _finish(summary)
 
 
@@ -198,23 +192,44 @@ def render(
     The find pass is taken from the `tracks` table, so the settings under `detect`, `track` and
     `anchors` and the secret key must be those of the run that found the faces.
     """
-    with scratch_folder(scratch) as folder:
-        request = Request(
-            manifest_uri=manifest,
-            lake_uri=lake,
-            config=config_of(config, overrides),
-            secret_key=key_of_run(key_file),
-            scratch_dir=folder,
-            command="render",
-            ray_address=ray_address,
-            inline=inline,
-            found_only=True,
-            observer=observer(),
-        )
-        summary = deidentify(request)
+    summary = _anonymize(
+        "render",
+        (manifest, lake),
+        config_of(config, overrides),
+        key_file,
+        scratch,
+        ray_address=ray_address,
+        inline=inline,
+        found_only=True,
+    )
     if summary.n_planned == 0:
         raise SetupError(f"{lake}: the find pass of no unit is there; run `deid nightly` first")
     _finish(summary)
+
+
+def _anonymize(
+    command: str,
+    manifest_and_lake: tuple[str, str],
+    config: JobConfig,
+    key_file: Path | None,
+    scratch: Path | None,
+    **options: Any,
+) -> Summary:
+    """Run the job; `options` are further fields of `Request`."""
+    manifest, lake = manifest_and_lake
+    with scratch_folder(scratch) as folder:
+        return deidentify(
+            Request(
+                manifest_uri=manifest,
+                lake_uri=lake,
+                config=config,
+                secret_key=key_of_run(key_file),
+                scratch_dir=folder,
+                command=command,
+                observer=observer(),
+                **options,
+            )
+        )
 
 
 def _finish(summary: Summary) -> None:
