@@ -23,7 +23,8 @@ DENOISER = ModelContract(
             "float32",
             ("n", 3, CROP_SIZE_PX, CROP_SIZE_PX),
             None,
-            "alpha x + sigma e with x the swapped crop in [-1, 1], alpha^2 + sigma^2 = 1",
+            "alpha x + sigma e: x the swapped crop in [-1, 1], alpha^2 + sigma^2 = 1, "
+            "e standard normal less its mean over each cell of 16x16 px",
         ),
         POINTS,
         ANCHOR,

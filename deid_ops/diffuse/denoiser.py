@@ -22,6 +22,7 @@ from deid_ops.inference.contracts import check_contract
 from deid_ops.inference.session import Runtime
 from deid_ops.swap.attributes import BUCKETS, AttributeReader
 from deid_ops.swap.conditions import surroundings_of, to_bgr, to_planes, unit_rows
+from deid_ops.swap.contract import LIGHT_CELLS
 from deid_ops.swap.generator import check_crops
 from deid_ops.swap.retarget import retarget
 from deid_ops.types import F32, U8
@@ -49,6 +50,18 @@ def normal_noise(shape: tuple[int, ...], random_bytes: ByteSource) -> F32:
         raise InvariantError(f"noise source returned {len(raw)} bytes instead of {4 * count}")
     uniform = (np.frombuffer(raw, dtype="<u4").astype(np.float64) + 0.5) / 2.0**32
     return np.asarray(ndtri(uniform).reshape(shape), dtype=np.float32)
+
+
+def without_cell_means(noise: F32) -> F32:
+    """Take from noise [n, 3, 128, 128] its mean over each of the 8x8 cells of the light.
+
+    The averages over cells are a condition which the swap has been given anyway; noise in them
+    hides nothing and would come out as coloured clouds.
+    """
+    n, channels, size, _ = noise.shape
+    cell = size // LIGHT_CELLS
+    cells = noise.reshape(n, channels, LIGHT_CELLS, cell, LIGHT_CELLS, cell)
+    return np.asarray((cells - cells.mean(axis=(3, 5), keepdims=True)).reshape(noise.shape))
 
 
 class Denoiser:
@@ -116,7 +129,7 @@ class Denoiser:
         shape = self._attributes.shape
         ratio = float(np.clip(noise_strength * self.ratio_base, self.ratio_min, self.ratio_max))
         alpha = 1.0 / np.sqrt(1.0 + ratio**2)
-        noise = normal_noise(planes.shape, random_bytes)
+        noise = without_cell_means(normal_noise(planes.shape, random_bytes))
         feeds = {
             "surroundings_rgb": surroundings_of(planes),
             "noised": (alpha * (planes * 2.0 - 1.0) + alpha * ratio * noise).astype(np.float32),

@@ -148,47 +148,30 @@ class LeakProofGenerator(nn.Module):
         detail = without_chequers(functional.pixel_shuffle(self.out(x), 2).float())
         painted = detail + enlarge_light(light)
         whole = self.mask * painted + (1.0 - self.mask) * surroundings
-        noised = scalars[:, :1].reshape(-1, 1, 1, 1)
-        clear = missing_colour(light, functional.avg_pool2d(whole, CELL_PX))
-        drowned = missing_colour(*self._mean_colours(inside, painted, scalars))
-        painted = painted + enlarge_light(clear + noised * (drowned - clear))
+        tint = missing_colour(light, functional.avg_pool2d(whole, CELL_PX))
+        painted = painted + enlarge_light(tint)
         return self.mask * (painted * 0.5 + 0.5) + (1.0 - self.mask) * surroundings01
-
-    def _mean_colours(
-        self, inside: Tensor, painted: Tensor, scalars: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the noised face's colour over 3x3 cells and the painted one's over single cells.
-
-        Both within the mask: the colour of a neighbouring background must not run into the face.
-        """
-        share = functional.avg_pool2d(self.mask, CELL_PX)
-        face = functional.avg_pool2d(self.mask * inside, CELL_PX)
-        smooth = _with_neighbours(face) / (_with_neighbours(share) + 0.02)
-        cells = functional.avg_pool2d(self.mask * painted, CELL_PX) / (share + 0.02)
-        return smooth * _noise_gain(scalars), cells
 
 
 def coarse_light(inside: Tensor, scalars: Tensor) -> Tensor:
-    """Return the 8x8 light of `inside` [n, 3, 8, 8]; noise is averaged away and rescaled.
+    """Return the 8x8 light of `inside` [n, 3, 8, 8].
 
-    Noised cells are averaged once more with their neighbours: what noise is left in one cell would
-    otherwise be painted as a coloured cloud.
+    The noise has no mean over a cell (`without_cell_means`), so a noised face shows its light
+    exactly, scaled by alpha = 1 / sqrt(1 + ratio^2).
     """
-    pooled = functional.avg_pool2d(inside, CELL_PX)
-    noised = scalars[:, :1].reshape(-1, 1, 1, 1)
-    light = pooled + noised * (_with_neighbours(pooled) - pooled)
-    return (light * _noise_gain(scalars)).clamp(-1.0, 1.0)
-
-
-def _noise_gain(scalars: Tensor) -> Tensor:
-    """Return 1 / alpha: a noised face is alpha x + sigma e with alpha^2 + sigma^2 = 1."""
     ratio = (torch.exp(scalars[:, 1]) - 1.0).reshape(-1, 1, 1, 1)
-    return torch.sqrt(1.0 + ratio**2)
+    light = functional.avg_pool2d(inside, CELL_PX) * torch.sqrt(1.0 + ratio**2)
+    return light.clamp(-1.0, 1.0)
 
 
-def _with_neighbours(cells: Tensor) -> Tensor:
-    """Average each cell with its eight neighbours."""
-    return functional.avg_pool2d(functional.pad(cells, (1, 1, 1, 1), mode="replicate"), 3, 1)
+def without_cell_means(noise: Tensor) -> Tensor:
+    """Take from noise [n, 3, 128, 128] its mean over each cell of 16x16 px.
+
+    What a cell averages to is a condition that the swap has been given anyway; noise in it hides
+    nothing and would be painted as a coloured cloud.
+    """
+    means = functional.avg_pool2d(noise, CELL_PX)
+    return noise - functional.interpolate(means, scale_factor=float(CELL_PX), mode="nearest")
 
 
 def without_chequers(image: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deid_ops.models.generator import LIGHT_CELLS, enlarge_light
+from deid_ops.models.generator import LIGHT_CELLS, enlarge_light, without_cell_means
 from deid_ops.swap.crop import CROP_SIZE_PX
 from deid_ops.swap.layout import MESH_INDEX
 from deid_ops.swap.retarget import FaceShape, retarget
@@ -37,7 +37,7 @@ class GeneratorTraining:
     swapped_share: float = 0.5
     anchor_share: float = 0.5  # of the swapped ones: from the bank, where one is given
     mixture_share: float = 0.4  # of the other swapped ones: between two faces
-    noised_share: float = 0.25
+    noised_share: float = 0.5
     noise_ratio: tuple[float, float] = (1.2, 3.5)  # sigma / alpha
     grey_share: float = 0.1
     point_jitter_px: float = 0.35
@@ -45,11 +45,11 @@ class GeneratorTraining:
     w_l1: float = 3.0
     w_features: float = 1.0
     w_identity_own: float = 0.5
-    w_identity_other: float = 2.0
+    w_identity_other: float = 1.6
     w_repulsion: float = 2.0
     w_light: float = 4.0
     w_attributes: float = 0.4
-    w_critic: float = 0.08
+    w_critic: float = 0.15
     w_stable: float = 2.0
     stable_every: int = 4
     stable_rows: int = 4
@@ -135,7 +135,7 @@ def degraded(
     low, high = config.noise_ratio
     ratio = torch.from_numpy(state.rng.uniform(low, high, (n, 1, 1, 1)).astype(np.float32))
     alpha = 1.0 / torch.sqrt(1.0 + ratio**2)
-    noise = torch.randn(x.shape, generator=state.torch_rng)
+    noise = without_cell_means(torch.randn(x.shape, generator=state.torch_rng))
     chosen = torch.from_numpy(noised)[:, None, None, None]
     inside = torch.where(chosen, alpha * x + alpha * ratio * noise, light)
     scalars = torch.stack([chosen.float().flatten(), torch.log1p(ratio.flatten())], 1)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
+from deid_ops.diffuse import denoiser
 from deid_ops.errors import SetupError
 from deid_ops.models.attributes import AttributeNet
 from deid_ops.models.blocks import MappingNetwork, init_glorot, scaled_identity
@@ -20,6 +22,7 @@ from deid_ops.models.generator import (
     coarse_light,
     missing_colour,
     scalars_for,
+    without_cell_means,
     without_chequers,
 )
 from deid_ops.swap.crop import INNER_MASK
@@ -100,14 +103,20 @@ def test_untrained_generator_paints_the_light() -> None:
 
 
 @pytest.mark.parametrize("ratio", [1.5, 3.0])
-def test_coarse_light_undoes_the_noise_scale(ratio: float) -> None:
-    clean = torch.full((4, 3, 128, 128), 0.4)
-    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(3))
+def test_coarse_light_sees_the_light_through_the_noise(ratio: float) -> None:
+    draw = torch.Generator().manual_seed(3)
+    clean = torch.rand(4, 3, 8, 8, generator=draw).repeat_interleave(16, 2).repeat_interleave(16, 3)
+    noise = without_cell_means(torch.randn(clean.shape, generator=draw))
+    assert 0.95 < float(noise.std()) < 1.0  # one of 256 degrees of freedom a cell is taken away
     alpha = 1 / (1 + ratio**2) ** 0.5
     light = coarse_light(alpha * clean + alpha * ratio * noise, scalars_for(4, ratio))
-    assert abs(float(light.mean()) - 0.4) < 0.03
-    assert light.shape == (4, 3, 8, 8)
-    assert float(light.std()) < ratio / 30  # a cell has 256 pixels, nine cells are averaged
+    assert torch.allclose(light, functional.avg_pool2d(clean, 16), atol=1e-4)
+
+
+def test_noise_without_cell_means_is_the_same_in_training_and_in_the_job() -> None:
+    noise = torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(4))
+    at_run_time = denoiser.without_cell_means(noise.numpy())
+    assert np.allclose(at_run_time, without_cell_means(noise).numpy(), atol=1e-5)
 
 
 def test_attribute_net_starts_at_the_mean_face() -> None:
