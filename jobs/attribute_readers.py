@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deid_ops.inference.session import Runtime
+from deid_ops.inference.session import CPU, Runtime
 from deid_ops.metrics.attributes import rotation_from_euler
 from deid_ops.metrics.utility import FaceAttributes, attributes_from_mesh
 from deid_ops.swap.attributes import AttributeReader as AttributeNetwork
@@ -58,14 +58,13 @@ class OwnReader:
 
     Args:
         path: the attribute network.
-        providers: see `OrtModel`.
-        threads: CPU threads, 0 for all.
+        runtime: provider and threads.
     """
 
     name = "own_attributes"
 
-    def __init__(self, path: str, providers: tuple[str, ...] = ("cpu",), threads: int = 0) -> None:
-        self._network = AttributeNetwork(path, Runtime(tuple(providers), threads))
+    def __init__(self, path: str, runtime: Runtime = CPU) -> None:
+        self._network = AttributeNetwork(path, runtime)
 
     def read(self, crops_bgr: U8) -> FaceAttributes:
         """Read `[n, 256, 256, 3]` crops."""

@@ -111,6 +111,7 @@ def bench_clip(clip: Path, config: JobConfig, peer: bool, max_frames: int | None
 def _models_alone(source: Path, timed: Timed, config: JobConfig) -> dict[str, float]:
     """Return seconds of each model alone for the whole clip."""
     media = open_media(str(source), None)
+    config = config.with_spinning()
     (span,) = media.spans(float("inf"))
     step = max(1, span.n_frames // _MODEL_SAMPLE_FRAMES)
     with media.images(span) as images:

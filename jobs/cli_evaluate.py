@@ -138,15 +138,15 @@ def evaluate(
 def attribute_reader(settings: JobConfig, teachers: Path | None) -> AttributeReader | None:
     """Return what reads attributes: third-party teachers, else our own network, else nothing."""
     from jobs.attribute_readers import OwnReader, TeacherReader
+    from jobs.models import runtime_of
     from jobs.weights import resolve
 
-    runtime = settings.inference
     if teachers is not None:
-        return TeacherReader(teachers, runtime.threads)
+        return TeacherReader(teachers, settings.inference.threads)
     if settings.replace.attributes is None:
         return None
     path = str(resolve(settings.replace.attributes))
-    return OwnReader(path, runtime.providers, runtime.threads)
+    return OwnReader(path, runtime_of(settings))
 
 
 def clip_pairs(clips: Sequence[str]) -> list[tuple[Path, Path]]:

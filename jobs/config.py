@@ -113,6 +113,7 @@ class InferenceSection(Section):
     providers: tuple[Literal["cpu", "cuda", "tensorrt"], ...] = ("cpu",)
     threads: int = Field(0, ge=0, description="0: all cores of the actor")
     gpu_mem_limit_mb: int = Field(0, ge=0, description="0: no limit")
+    spinning: bool = Field(False, description="waiting threads keep their core; inline: always")
 
 
 class PoolSection(Section):
@@ -151,6 +152,11 @@ class JobConfig(Section):
     audit: AuditSection = AuditSection()
     inference: InferenceSection = InferenceSection()
     ray: RaySection = RaySection()
+
+    def with_spinning(self) -> JobConfig:
+        """Return the settings of a process that has the machine's cores to itself."""
+        inference = self.inference.model_copy(update={"spinning": True})
+        return self.model_copy(update={"inference": inference})
 
 
 def load_config(path: Path | None, overrides: tuple[str, ...] = ()) -> JobConfig:

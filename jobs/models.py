@@ -22,6 +22,7 @@ from deid_ops.detect.build import build_detector
 from deid_ops.detect.faces import DetectParams
 from deid_ops.errors import SetupError
 from deid_ops.identity.encoders import Encoder
+from deid_ops.inference.session import Runtime
 from deid_ops.judge.audit import AuditParams
 from deid_ops.judge.calibration import Calibration
 from deid_ops.judge.ladder import LadderParams
@@ -68,6 +69,17 @@ def media_policy(config: JobConfig) -> MediaPolicy:
         strip_audio=video.strip_audio,
         strip_data=video.strip_data,
         strip_metadata=video.strip_metadata,
+    )
+
+
+def runtime_of(config: JobConfig) -> Runtime:
+    """Return how the networks of a worker run."""
+    section = config.inference
+    return Runtime(
+        section.providers,
+        section.threads,
+        section.gpu_mem_limit_mb * 2**20,
+        section.spinning,
     )
 
 
@@ -140,7 +152,7 @@ def judge_name(name: str) -> str:
 
 def generator(config: JobConfig) -> Any:
     """Return the swap generator, or None where every face is redacted."""
-    section, runtime = config.replace, config.inference
+    section = config.replace
     if section.generator is None or section.attributes is None:
         return None
     from deid_ops.swap.generator import Generator
@@ -148,14 +160,13 @@ def generator(config: JobConfig) -> Any:
     return Generator(
         str(resolve(section.generator)),
         str(resolve(section.attributes)),
-        providers=runtime.providers,
-        threads=runtime.threads,
+        runtime_of(config),
     )
 
 
 def denoiser(config: JobConfig) -> Any:
     """Return the diffusion step, or None where none is configured."""
-    section, runtime = config.replace, config.inference
+    section = config.replace
     if section.denoiser is None or section.attributes is None:
         return None
     from deid_ops.diffuse.denoiser import Denoiser
@@ -163,8 +174,7 @@ def denoiser(config: JobConfig) -> Any:
     return Denoiser(
         str(resolve(section.denoiser)),
         str(resolve(section.attributes)),
-        providers=runtime.providers,
-        threads=runtime.threads,
+        runtime_of(config),
     )
 
 
@@ -253,29 +263,15 @@ def weights_in_use(config: JobConfig) -> Mapping[str, str]:
 def _detector(
     config: JobConfig, kind: str, names: tuple[str, ...], params: DetectParams
 ) -> Detector:
-    runtime = config.inference
-    return build_detector(
-        kind,
-        [str(resolve(name)) for name in names],
-        runtime.providers,
-        runtime.threads,
-        params,
-        gpu_mem_limit_bytes=runtime.gpu_mem_limit_mb * 2**20,
-    )
+    paths = [str(resolve(name)) for name in names]
+    return build_detector(kind, paths, runtime_of(config), params)
 
 
 def _encoder(config: JobConfig, name: str, default_kind: str | None) -> Encoder:
     kind = ENCODER_KINDS.get(name) or (name.partition(":")[0] if ":" in name else default_kind)
     if kind is None:
         raise SetupError(f"encoder {name!r}: write kind:path, or one of {sorted(ENCODER_KINDS)}")
-    runtime = config.inference
-    return Encoder(
-        kind,
-        str(resolve(_path_part(name))),
-        runtime.providers,
-        runtime.threads,
-        gpu_mem_limit_bytes=runtime.gpu_mem_limit_mb * 2**20,
-    )
+    return Encoder(kind, str(resolve(_path_part(name))), runtime_of(config))
 
 
 def _path_part(name: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from deid_ops.errors import InvariantError
@@ -32,12 +33,15 @@ class Runner(Protocol):
 
 
 class InlineRunner:
-    """Runs the stages one row after another in this process, without Ray."""
+    """Runs the stages one row after another in this process, without Ray.
+
+    One network runs at a time, so its threads have the cores to themselves and may spin.
+    """
 
     name = "inline"
 
     def __init__(self, context: StageContext) -> None:
-        self._context = context
+        self._context = replace(context, config=context.config.with_spinning())
         self._actors: dict[str, StageActor] = {}
 
     def map(self, rows: Sequence[Row], stages: Sequence[Stage]) -> Iterator[Row]:

@@ -21,28 +21,22 @@ DETECTORS = ("centerface", "yunet", "scrfd", "mtcnn")
 def build_detector(
     kind: str,
     model_paths: str | Sequence[str],
-    providers: tuple[str, ...],
-    threads: int,
+    runtime: Runtime,
     params: DetectParams,
-    *,
-    gpu_mem_limit_bytes: int = 0,
 ) -> Detector:
     """Open a detector's network or networks.
 
     Args:
         kind: one of `DETECTORS`.
         model_paths: one file, for `mtcnn` three (`pnet.pt`, `rnet.pt`, `onet.pt`).
-        providers: see `OrtModel`.
-        threads: see `OrtModel`.
+        runtime: provider, threads and memory limit.
         params: the same that `find_faces` gets. The detector returns weak hits too (see
             `scores.Scores`); `find_faces` keeps those that are confirmed.
-        gpu_mem_limit_bytes: see `OrtModel`.
 
     Raises:
         SetupError: an unknown kind, a missing file, a file that is not that network.
     """
     paths = [model_paths] if isinstance(model_paths, str) else [str(p) for p in model_paths]
-    runtime = Runtime(tuple(providers), threads, gpu_mem_limit_bytes)
     if kind not in DETECTORS:
         raise SetupError(f"detector {kind!r} is unknown; choose from {', '.join(DETECTORS)}")
     wanted = 3 if kind == "mtcnn" else 1

@@ -163,9 +163,17 @@ def _crops(image_bgr: U8, boxes: Boxes, size_px: int) -> tuple[F32, Boxes]:
     low = np.maximum(whole[:, :2], 1) - 1
     high = np.minimum(whole[:, 2:], (width, height))
     inside = (high > low).all(axis=1)
+    levels = [image_bgr]
     crops = []
-    for (x0, y0), (x1, y1) in zip(low[inside], high[inside], strict=True):
-        crops.append(_resized(image_bgr[y0:y1, x0:x1], (size_px, size_px)))
+    for (x0, y0), (x1, y1) in zip(low[inside].tolist(), high[inside].tolist(), strict=True):
+        # from the level on which the window has up to twice the crop's side: linear interpolation
+        # skips no pixel there, and large windows are not read whole
+        level = max(0, (min(x1 - x0, y1 - y0) // size_px).bit_length() - 1)
+        while len(levels) <= level:
+            last = levels[-1]
+            levels.append(_resized(last, (last.shape[1] // 2, last.shape[0] // 2)))
+        window = levels[level][y0 >> level : y1 >> level, x0 >> level : x1 >> level]
+        crops.append(cv2.resize(window, (size_px, size_px), interpolation=cv2.INTER_LINEAR))
     if not crops:
         return np.zeros((0, 3, size_px, size_px), np.float32), boxes[inside]
     return _normalised(crops), boxes[inside]

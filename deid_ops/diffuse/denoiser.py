@@ -19,7 +19,7 @@ from scipy.special import ndtri
 from deid_ops.diffuse.contract import DENOISER, RATIO_BASE_KEY, RATIO_MAX_KEY, RATIO_MIN_KEY
 from deid_ops.errors import InvariantError, SetupError
 from deid_ops.inference.contracts import check_contract
-from deid_ops.inference.session import Runtime
+from deid_ops.inference.session import CPU, Runtime
 from deid_ops.swap.attributes import BUCKETS, AttributeReader
 from deid_ops.swap.conditions import surroundings_of, to_bgr, to_planes, unit_rows
 from deid_ops.swap.contract import LIGHT_CELLS
@@ -70,8 +70,7 @@ class Denoiser:
     Args:
         path: denoiser, contract `diffuse/contract.py: DENOISER`.
         attributes_path: attribute network.
-        providers: as for `OrtModel`.
-        threads: CPU threads, 0 for all.
+        runtime: provider and threads.
 
     Raises:
         SetupError: a file is missing, does not fit, or lacks its noise levels.
@@ -81,10 +80,8 @@ class Denoiser:
         self,
         path: str,
         attributes_path: str,
-        providers: tuple[str, ...] = ("cpu",),
-        threads: int = 0,
+        runtime: Runtime = CPU,
     ) -> None:
-        runtime = Runtime(tuple(providers), threads)
         self._model = runtime.open(path, BUCKETS, path)
         check_contract(self._model, DENOISER)
         self._attributes = AttributeReader(attributes_path, runtime)

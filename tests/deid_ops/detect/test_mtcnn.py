@@ -11,7 +11,7 @@ from deid_ops.detect import mtcnn_weights
 from deid_ops.detect.mtcnn import Mtcnn
 from deid_ops.errors import SetupError
 from deid_ops.geometry import iou_matrix
-from deid_ops.inference.session import OrtModel
+from deid_ops.inference.session import OrtModel, Runtime
 from jobs.weights import resolve
 
 
@@ -144,7 +144,7 @@ def test_a_single_false_hit_on_a_road_is_not_a_face(shared_dir, weight_files):
     from deid_ops.detect.faces import DetectParams, find_faces
 
     params = DetectParams(min_face_px=20)
-    detector = build_detector("mtcnn", [str(p) for p in weight_files], ("cpu",), 2, params)
+    detector = build_detector("mtcnn", [str(p) for p in weight_files], Runtime(threads=2), params)
     with av.open(str(shared_dir / "media/cosmos_av_mv_input_rgb.mp4")) as clip:
         frames = [
             (i, f.to_ndarray(format="bgr24"))

