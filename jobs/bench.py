@@ -118,12 +118,13 @@ def _models_alone(source: Path, timed: Timed, config: JobConfig) -> dict[str, fl
         frames = [image for index, image in images if index % step == 0]
     n_audits = 1 if timed.row["n_repairs"] == 0 else 2
     seconds = {}
-    for name, detector, runs in (
-        ("detector", first_detector(config), 1),
-        ("second", second_detector(config), n_audits),
+    for name, detector, together, runs in (
+        ("detector", first_detector(config), config.detect.batch_frames, 1),
+        ("second", second_detector(config), config.audit.batch_frames, n_audits),
     ):
+        chunks = [frames[i : i + together] for i in range(0, len(frames), together)]
         detector.detect(frames[:1])
-        each = _time(lambda d=detector: [d.detect([f]) for f in frames])  # type: ignore[misc]
+        each = _time(lambda d=detector, c=chunks: [d.detect(f) for f in c])  # type: ignore[misc]
         seconds[name] = each / len(frames) * span.n_frames * runs
     tracks = tracks_from_row(timed.row)
     n_judged = 2 * n_audits * sum(r["n_faces_judged"] for r in timed.row["identity_rows"])

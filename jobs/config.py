@@ -45,7 +45,7 @@ class DetectSection(Section):
     min_face_px: float = Field(6.0, ge=0, description="longer box side; smaller hits are noise")
     embed_every_n_frames: int = Field(5, ge=1, description="identity embedding stride in a track")
     tile_px: int = Field(2560, ge=256, description="larger frames are tiled, never shrunk")
-    batch_frames: int = Field(2, ge=1)
+    batch_frames: int = Field(1, ge=1, description="on a CPU more is slower")
 
 
 class TrackSection(Section):
@@ -104,6 +104,7 @@ class AuditSection(Section):
     min_face_px: float = Field(20.0, ge=0)
     judges: tuple[str, ...] = Field(("dlib_resnet",), description="weights names, never trained")
     judge_faces_per_track: int = Field(8, ge=1)
+    batch_frames: int = Field(4, ge=1, description="on a CPU mtcnn takes one a thread")
     repair: bool = Field(True, description="a missed face goes back to compose once")
 
 

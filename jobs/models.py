@@ -222,7 +222,7 @@ def audit_detect_params(config: JobConfig) -> DetectParams:
     return DetectParams(
         score_min=section.score_min,
         min_face_px=section.min_face_px,
-        batch=config.detect.batch_frames,
+        batch=section.batch_frames,
         tile_px=config.detect.tile_px,
     )
 

@@ -8,7 +8,10 @@ so the two rarely miss the same face.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +60,12 @@ class Mtcnn:
         if len(model_paths) != 3:
             raise SetupError(f"mtcnn needs pnet.pt, rnet.pt and onet.pt, got {list(model_paths)}")
         p, r, o = map(Path, model_paths)
+        self._workers: ThreadPoolExecutor | None = None
+        if not runtime.on_accelerator:
+            # The networks are small: a thread for each image is faster than all threads on one.
+            n_threads = runtime.threads or len(os.sched_getaffinity(0))
+            self._workers = ThreadPoolExecutor(n_threads, thread_name_prefix="mtcnn")
+            runtime = replace(runtime, threads=1)
         self._proposal, self._refine, self._output = (
             runtime.open(graph.SerializeToString(), buckets, str(path))
             for graph, buckets, path in (
@@ -75,7 +84,9 @@ class Mtcnn:
 
     def detect(self, images_bgr: Sequence[U8]) -> list[Detections]:
         """Find the faces of each image at its full resolution."""
-        return [self._detect_one(image) for image in images_bgr]
+        if len(images_bgr) == 1 or self._workers is None:
+            return [self._detect_one(image) for image in images_bgr]
+        return list(self._workers.map(self._detect_one, images_bgr))
 
     def _detect_one(self, image_bgr: U8) -> Detections:
         boxes = self._propose(image_bgr)
@@ -89,10 +100,10 @@ class Mtcnn:
         base = image_bgr
         while min(height, width) * scale >= _CELL_PX:
             size = (int(width * scale + 1), int(height * scale + 1))
-            if base.shape[1] >= 4 * size[0]:
-                # small levels are averaged in steps: the whole image is not read for each of them
+            if base.shape[1] >= 2 * size[0]:
+                # averaged in steps: the whole image is not read for every level
                 base = _resized(base, (base.shape[1] // 2, base.shape[0] // 2))
-            maps = self._proposal.run({"images": _normalised([_resized(base, size)])})
+            maps = self._proposal.run({"frames_bgr": _resized(base, size)[None]})
             candidates = _windows(maps["face"][0, 0], maps["shift"][0], scale, self._scores[0])
             found.append(candidates[nms_rows(candidates[:, :4], candidates[:, 4], 0.5)])
             scale *= _PYRAMID
@@ -103,7 +114,7 @@ class Mtcnn:
 
     def _refined(self, image_bgr: U8, boxes: Boxes) -> Boxes:
         crops, boxes = _crops(image_bgr, boxes, 24)
-        outputs = self._refine.run({"images": crops})
+        outputs = self._refine.run({"frames_bgr": crops})
         score = outputs["face"][:, 1]
         keep = np.flatnonzero(score > self._scores[1])
         keep = keep[nms_rows(boxes[keep], score[keep], 0.7)]
@@ -111,7 +122,7 @@ class Mtcnn:
 
     def _finished(self, image_bgr: U8, boxes: Boxes) -> Detections:
         crops, boxes = _crops(image_bgr, boxes, 48)
-        outputs = self._output.run({"images": crops})
+        outputs = self._output.run({"frames_bgr": crops})
         score = outputs["face"][:, 1]
         keep = np.flatnonzero(score > self._scores[2])
         boxes, score = boxes[keep], score[keep]
@@ -127,13 +138,6 @@ def _resized(image_bgr: U8, size_wh_px: tuple[int, int]) -> U8:
     shrinks = size_wh_px[0] <= image_bgr.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image_bgr, size_wh_px, interpolation=method), np.uint8)
-
-
-def _normalised(images_bgr: Sequence[U8]) -> F32:
-    blob = cv2.dnn.blobFromImages(
-        list(images_bgr), 1 / 128.0, mean=(127.5, 127.5, 127.5), swapRB=True
-    )
-    return np.asarray(blob, np.float32)
 
 
 def _windows(face: F32, shift: F32, scale: float, score_min: float) -> Boxes:
@@ -156,7 +160,7 @@ def _squared(boxes: Boxes) -> Boxes:
     return np.concatenate([centre - half, centre + half], axis=1)
 
 
-def _crops(image_bgr: U8, boxes: Boxes, size_px: int) -> tuple[F32, Boxes]:
+def _crops(image_bgr: U8, boxes: Boxes, size_px: int) -> tuple[U8, Boxes]:
     """Cut and resize; boxes without a pixel in the image are left out."""
     height, width = image_bgr.shape[:2]
     whole = np.trunc(boxes).astype(int)
@@ -175,5 +179,5 @@ def _crops(image_bgr: U8, boxes: Boxes, size_px: int) -> tuple[F32, Boxes]:
         window = levels[level][y0 >> level : y1 >> level, x0 >> level : x1 >> level]
         crops.append(cv2.resize(window, (size_px, size_px), interpolation=cv2.INTER_LINEAR))
     if not crops:
-        return np.zeros((0, 3, size_px, size_px), np.float32), boxes[inside]
-    return _normalised(crops), boxes[inside]
+        return np.zeros((0, size_px, size_px, 3), np.uint8), boxes[inside]
+    return np.stack(crops), boxes[inside]

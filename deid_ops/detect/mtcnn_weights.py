@@ -122,7 +122,20 @@ class _Builder:
         self._state = state
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
-        self.last = "images"
+        self.last = "frames_bgr"
+        self._take_bytes()
+
+    def _take_bytes(self) -> None:
+        """Let the first convolution take BGR bytes as they come.
+
+        The networks expect RGB as `(x - 127.5) / 128`. No convolution pads, so both that and the
+        order of the channels go into the weights exactly.
+        """
+        weight = self._state["conv1.weight"] / np.float32(128.0)
+        self._state["conv1.bias"] = self._state["conv1.bias"] - 127.5 * weight.sum((1, 2, 3))
+        self._state["conv1.weight"] = np.ascontiguousarray(weight[:, ::-1])
+        self.add("Transpose", [], "planes_u8", perm=[0, 3, 1, 2])
+        self.add("Cast", [], "planes", to=TensorProto.FLOAT)
 
     def weight(self, name: str, shape: tuple[int, ...] | None = None) -> str:
         value = self._state[name] if shape is None else self._state[name].reshape(shape)
@@ -193,7 +206,7 @@ class _Builder:
 
 
 def proposal_graph(path: Path) -> onnx.ModelProto:
-    """P-Net: `images [n, 3, h, w]` to `face [n, 1, h', w']` and `shift [n, 4, h', w']`.
+    """P-Net: `frames_bgr [n, h, w, 3]` to `face [n, 1, h', w']` and `shift [n, 4, h', w']`.
 
     The softmax of two classes is the sigmoid of their difference, which the last convolution
     computes beside the shifts.
@@ -213,11 +226,11 @@ def proposal_graph(path: Path) -> onnx.ModelProto:
     b.last = "logit"
     b.add("Sigmoid", [], "face")
     maps: dict[str, list[int | str]] = {"face": ["n", 1, "a", "b"], "shift": ["n", 4, "a", "b"]}
-    return _model(b, ["n", 3, "h", "w"], maps)
+    return _model(b, ["n", "h", "w", 3], maps)
 
 
 def refine_graph(path: Path) -> onnx.ModelProto:
-    """R-Net: `images [n, 3, 24, 24]` to `face [n, 2]` and `shift [n, 4]`."""
+    """R-Net: `frames_bgr [n, 24, 24, 3]` to `face [n, 2]` and `shift [n, 4]`."""
     b = _Builder(read_state_dict(path))
     b.conv_pooled(1, 3)
     b.conv_pooled(2, 3)
@@ -227,11 +240,11 @@ def refine_graph(path: Path) -> onnx.ModelProto:
     b.add("PRelu", [b.weight("prelu4.weight")], "features")
     _heads(b, {"dense5_1": "face", "dense5_2": "shift"})
     outputs: dict[str, list[int | str]] = {"face": ["n", 2], "shift": ["n", 4]}
-    return _model(b, ["n", 3, 24, 24], outputs)
+    return _model(b, ["n", 24, 24, 3], outputs)
 
 
 def output_graph(path: Path) -> onnx.ModelProto:
-    """O-Net: `images [n, 3, 48, 48]` to `face [n, 2]`, `shift [n, 4]`, `points [n, 10]`."""
+    """O-Net: `frames_bgr [n, 48, 48, 3]` to `face [n, 2]`, `shift [n, 4]`, `points [n, 10]`."""
     b = _Builder(read_state_dict(path))
     for number, pool in ((1, 3), (2, 3), (3, 2)):
         b.conv_pooled(number, pool)
@@ -241,7 +254,7 @@ def output_graph(path: Path) -> onnx.ModelProto:
     b.add("PRelu", [b.weight("prelu5.weight")], "features")
     _heads(b, {"dense6_1": "face", "dense6_2": "shift", "dense6_3": "points"})
     outputs: dict[str, list[int | str]] = {"face": ["n", 2], "shift": ["n", 4], "points": ["n", 10]}
-    return _model(b, ["n", 3, 48, 48], outputs)
+    return _model(b, ["n", 48, 48, 3], outputs)
 
 
 def _heads(b: _Builder, heads: dict[str, str]) -> None:
@@ -258,7 +271,7 @@ def _model(
     graph = helper.make_graph(
         b.nodes,
         "mtcnn",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, image_dims)],
+        [helper.make_tensor_value_info("frames_bgr", TensorProto.UINT8, image_dims)],
         [helper.make_tensor_value_info(k, TensorProto.FLOAT, v) for k, v in outputs.items()],
         initializer=b.weights,
     )

@@ -59,24 +59,33 @@ O_LAYERS = [
 ]
 
 
+def pictures(rng, *n_h_w):
+    """Random pictures as PyTorch's networks take them (RGB planes), and as BGR bytes."""
+    frames = rng.integers(0, 256, (*n_h_w, 3)).astype(np.uint8)
+    planes = (frames[..., ::-1].astype(np.float32) - 127.5) / 128.0
+    return np.ascontiguousarray(planes.transpose(0, 3, 1, 2)), frames
+
+
 def test_networks_equal_pytorch(weight_files, rng):
     p, r, o = weight_files
-    images = rng.normal(0, 0.5, (2, 3, 45, 58)).astype(np.float32)
+    images, frames = pictures(rng, 2, 45, 58)
     state = mtcnn_weights.read_state_dict(p)
     net = torch_network(state, [("conv", 1), ("pool", 2), ("conv", 2), ("conv", 3)])
     x, w, f = net(images)
     face = f.conv2d(x, w["conv4_1.weight"], w["conv4_1.bias"]).softmax(dim=1)
     shift = f.conv2d(x, w["conv4_2.weight"], w["conv4_2.bias"])
-    found = OrtModel(mtcnn_weights.proposal_graph(p).SerializeToString()).run({"images": images})
+    found = OrtModel(mtcnn_weights.proposal_graph(p).SerializeToString()).run(
+        {"frames_bgr": frames}
+    )
     np.testing.assert_allclose(found["face"], face.numpy()[:, 1:], atol=1e-5)
     np.testing.assert_allclose(found["shift"], shift.numpy(), atol=1e-5)
     for path, build, side, layers, heads in (
         (r, mtcnn_weights.refine_graph, 24, R_LAYERS, {"shift": "dense5_2"}),
         (o, mtcnn_weights.output_graph, 48, O_LAYERS, {"shift": "dense6_2", "points": "dense6_3"}),
     ):
-        images = rng.normal(0, 0.5, (3, 3, side, side)).astype(np.float32)
+        images, frames = pictures(rng, 3, side, side)
         x, w, f = torch_network(mtcnn_weights.read_state_dict(path), layers)(images)
-        found = OrtModel(build(path).SerializeToString()).run({"images": images})
+        found = OrtModel(build(path).SerializeToString()).run({"frames_bgr": frames})
         first = next(iter(heads.values()))[:6] + "_1"
         face = f.linear(x, w[f"{first}.weight"], w[f"{first}.bias"]).softmax(dim=1)
         np.testing.assert_allclose(found["face"], face.numpy(), atol=1e-5)
@@ -97,7 +106,9 @@ def test_faces_are_found_at_any_size_and_nothing_in_noise(mtcnn, rng):
     noise = rng.integers(0, 256, (200, 200, 3)).astype(np.uint8)
     blank = np.zeros((64, 64, 3), np.uint8)
     tiny = np.zeros((9, 9, 3), np.uint8)
-    assert [len(d) for d in mtcnn.detect([noise, blank, tiny])] == [0, 0, 0]
+    together = mtcnn.detect([noise, blank, face, tiny])
+    assert [len(d) for d in together] == [0, 0, 1, 0]
+    np.testing.assert_array_equal(together[2].boxes_xyxy_px, mtcnn.detect([face])[0].boxes_xyxy_px)
 
 
 @pytest.mark.shared
