@@ -41,6 +41,7 @@ log = logging.getLogger("deid.train")
 @app.callback()
 def main() -> None:
     """Train this project's own networks, from data on."""
+    log.setLevel(logging.INFO)  # a training takes hours: its losses are its progress
 
 
 def iter_parquet(path: Path) -> Iterator[SourceImage]:
@@ -240,8 +241,3 @@ def all_command(
     recipe = load_recipe(config)
     done = run_recipe(recipe, data, teachers, work, out, threads, licence)
     typer.echo(json.dumps(done, indent=1))
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    app()

@@ -24,6 +24,9 @@ from deid_ops.types import F32, U8
 
 _STRIDE = 4
 _MULTIPLE = 32
+# Large heads get second boxes on the forehead or the chin. They would be treated by themselves,
+# and what redacts the piece would paint over the replaced face.
+_PIECE_COVERED = 0.7
 _CONTRACT = ModelContract(
     "centerface",
     (TensorSpec("frames_bgr", "uint8", ("n", "h", "w", 3), (0, 255)),),
@@ -75,7 +78,7 @@ class CenterFace:
     def _run(self, frames_bgr: U8) -> list[Detections]:
         maps = self._model.run({"frames_bgr": frames_bgr})
         return [
-            nms(decode(*per_image, score_min=self._score_min), self._nms_iou)
+            nms(decode(*per_image, score_min=self._score_min), self._nms_iou, _PIECE_COVERED)
             for per_image in zip(
                 maps["heatmap"][:, 0],
                 maps["log_size"],
