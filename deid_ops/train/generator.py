@@ -44,6 +44,7 @@ from deid_ops.train.losses import (
     identity_terms,
     light_difference,
     masked_l1,
+    seam,
 )
 from deid_ops.train.painting import (
     CELL_PX,
@@ -102,6 +103,9 @@ def paint_losses(
         losses["repulsion"] = config.w_repulsion * terms.repulsion
         losses["light"] = config.w_light * light_difference(
             output[other], batch.images01[other], batch.weight[other], CELL_PX
+        )
+        losses["seam"] = config.w_seam * masked_l1(
+            output[other], batch.images01[other], batch.weight[other] * seam(net.mask)
         )
         if attributes is not None:
             losses["attributes"] = config.w_attributes * attribute_difference(

@@ -12,7 +12,13 @@ from torch.nn import functional
 
 from deid_ops.models.attributes import AttributeNet
 from deid_ops.models.encoder import CompactEncoder, TeacherEncoder
-from deid_ops.swap.crop import CROP_OFFSET_XY_PX, CROP_SIZE_PX, ENCODER_SIZE_PX, EYE_DISTANCE_PX
+from deid_ops.swap.crop import (
+    BLEND_RAMP_PX,
+    CROP_OFFSET_XY_PX,
+    CROP_SIZE_PX,
+    ENCODER_SIZE_PX,
+    EYE_DISTANCE_PX,
+)
 
 
 def encoder_view(crops01: Tensor, rng: np.random.Generator | None = None) -> Tensor:
@@ -96,6 +102,16 @@ def masked_l1(output01: Tensor, target01: Tensor, weight: Tensor) -> Tensor:
     """Mean absolute difference where `weight` [n, 1, h, w] says so."""
     total = weight.sum() * output01.shape[1] + 1e-6
     return ((output01 - target01).abs() * weight).sum() / total
+
+
+def seam(mask: Tensor) -> Tensor:
+    """Return the rim of a mask [1, 1, h, w], over which the crop is blended into the frame.
+
+    What is painted there has to go on where the surroundings end, whoever is painted.
+    """
+    width_px = int(BLEND_RAMP_PX)
+    reached = functional.max_pool2d(1.0 - mask, 2 * width_px + 1, 1, width_px)
+    return mask * reached
 
 
 def light_difference(output01: Tensor, target01: Tensor, weight: Tensor, cell_px: int) -> Tensor:

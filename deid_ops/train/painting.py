@@ -48,6 +48,7 @@ class GeneratorTraining:
     w_identity_other: float = 1.6
     w_repulsion: float = 2.0
     w_light: float = 4.0
+    w_seam: float = 1.0
     w_attributes: float = 0.4
     w_critic: float = 0.15
     w_stable: float = 2.0
