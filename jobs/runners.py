@@ -138,13 +138,14 @@ def map_stage(dataset: Any, stage: Stage, context: StageContext) -> Any:
 
 
 def _start_ray(address: str | None) -> None:
+    # Ray's core reports as errors what is none (an actor's arguments in the object store).
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
 
     options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
     if address is None:
         options["num_cpus"] = max(os.cpu_count() or 1, LOCAL_LOGICAL_CPUS)
         options["include_dashboard"] = False
-        # Workers import this project from where the driver did, also from a checkout.
     else:
         options["address"] = address
     ray.init(**options)
@@ -154,6 +155,9 @@ def _start_ray(address: str | None) -> None:
 def _configure(section: RaySection) -> None:
     import ray
 
+    for handler in logging.getLogger("ray.data").handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.setLevel(logging.ERROR)  # the job reports progress itself; the file has all
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = False
     context.max_errored_blocks = 0  # a lost row must fail the run
