@@ -40,6 +40,8 @@ class GeneratorTraining:
     noised_share: float = 0.5
     noise_ratio: tuple[float, float] = (1.2, 3.5)  # sigma / alpha
     grey_share: float = 0.1
+    hazy_share: float = 0.6
+    coarse_share: float = 0.5
     point_jitter_px: float = 0.35
     repulsion_margin: float = 0.05
     w_l1: float = 3.0
@@ -143,6 +145,30 @@ def degraded(
     return inside, scalars * scalars[:, :1]
 
 
+def as_filmed(images01: Tensor, config: GeneratorTraining, rng: np.random.Generator) -> Tensor:
+    """Make portraits [n, 3, 128, 128] look like footage: flat, tinted, coarse.
+
+    Portraits have full contrast and sharp eyes; a face in a drive recording lies behind glass and
+    haze and has 20 px between the eyes. The painter must match what surrounds the face, and it
+    only learns to if the surroundings vary.
+    """
+    n = len(images01)
+    depth = np.where(rng.random(n) < config.hazy_share, rng.uniform(0.35, 1.0, n), 1.0)
+    haze = rng.uniform(0.15, 0.75, (n, 1)) + rng.normal(0.0, 0.03, (n, 3))
+    gain = 1.0 + rng.normal(0.0, 0.06, (n, 3)) * (depth < 1.0)[:, None]
+    scale = torch.from_numpy((depth[:, None] * gain).astype(np.float32))[:, :, None, None]
+    shift = torch.from_numpy(((1.0 - depth[:, None]) * haze).astype(np.float32))[:, :, None, None]
+    filmed = (images01 * scale + shift).clamp(0.0, 1.0)
+    coarse = np.flatnonzero(rng.random(n) < config.coarse_share)
+    for row in coarse:  # each at a size of its own
+        size = int(rng.integers(36, 110))
+        small = functional.interpolate(
+            filmed[row : row + 1], (size, size), mode="bilinear", antialias=True
+        )
+        filmed[row : row + 1] = functional.interpolate(small, images01.shape[2:], mode="bilinear")
+    return filmed.contiguous(memory_format=torch.channels_last)
+
+
 def draw_batch(
     data: PaintData,
     config: GeneratorTraining,
@@ -169,6 +195,7 @@ def draw_batch(
     pose = torch.where(flip[:, None], mirror_pose(pose), pose)
     grey = torch.from_numpy(rng.random(n) < config.grey_share)[:, None, None, None]
     images = torch.where(grey, images.mean(1, keepdim=True).expand_as(images), images)
+    images = as_filmed(images, config, rng)
     mirrored = expression[:, torch.from_numpy(EXPRESSION_MIRROR)]
     noise = rng.normal(0.0, config.point_jitter_px, (n, 1, 2)).astype(np.float32)
     images = images.contiguous(memory_format=torch.channels_last)
