@@ -44,8 +44,8 @@ def run_demo(
 ) -> DemoResult:
     """Build the fleet in `out/fleet`, anonymize it into `out/lake`, write `out/report-*.html`.
 
-    A second call finds every unit done, and says so. Recordings are generated: the faces are
-    freely licensed portraits that installed packages ship.
+    A second call finds every unit done, and says so. Recordings are generated: the people
+    are a freely licensed portrait with faces that the shipped generator paints.
 
     Args:
         out: folder, created if need be; it also keeps the secret key.

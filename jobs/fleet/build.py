@@ -29,7 +29,8 @@ MANIFEST_NAME = "manifest.parquet"
 def build_fleet(root: str, seed: int = 0, recordings: tuple[Recording, ...] = FLEET) -> str:
     """Write every recording and the manifest; return the manifest's address.
 
-    The same seed gives the same bytes. Objects that already hold them are left alone.
+    On one machine the same seed and weights give the same bytes. Objects that already hold them
+    are left alone.
 
     Args:
         root: local folder or `s3://bucket/prefix`.
@@ -37,7 +38,8 @@ def build_fleet(root: str, seed: int = 0, recordings: tuple[Recording, ...] = FL
         recordings: what to build.
 
     Raises:
-        SetupError: a portrait is missing, or the place cannot be written to.
+        SetupError: a portrait or the weights that paint faces are missing, or the place cannot be
+            written to.
         RetryableError: the store failed.
     """
     storage = Storage(root)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from jobs.fleet.encode import Encoding
-from jobs.fleet.people import ASTRONAUT, Look, Portrait
+from jobs.fleet.portraits import ASTRONAUT, Look, Portrait
 from jobs.fleet.street import Light
 
 
@@ -60,9 +60,28 @@ class Recording:
         return f"recordings/{self.vehicle}/{self.drive}/{self.camera}{self.suffix}"
 
 
-ANNA = (ASTRONAUT, Look())
-BEA = (ASTRONAUT, Look(mirrored=True, stretch=0.88, tone_bgr=(0.72, 0.82, 0.9)))
-CLEO = (ASTRONAUT, Look(stretch=1.1, tone_bgr=(1.1, 1.02, 0.92)))
+ANNA = (ASTRONAUT, Look(face=0))
+BEA = (
+    ASTRONAUT,
+    Look(
+        face=1,
+        mirrored=True,
+        stretch=0.88,
+        tone_bgr=(0.62, 0.72, 0.82),
+        hair_bgr=(0.5, 0.4, 0.34),
+        clothes_bgr=(2.6, 1.1, 0.35),
+    ),
+)
+CLEO = (
+    ASTRONAUT,
+    Look(
+        face=2,
+        stretch=1.1,
+        tone_bgr=(1.02, 1.0, 0.97),
+        hair_bgr=(1.5, 1.4, 1.25),
+        clothes_bgr=(0.9, 1.35, 0.3),
+    ),
+)
 
 _MORNING, _EVENING = date(2026, 3, 2), date(2026, 3, 3)
 _WARM = Light(gain_bgr=(0.82, 0.92, 1.0), noise_sigma=3.0)

@@ -1,4 +1,4 @@
-"""People for generated drives: cut-outs of freely licensed portraits that come with packages.
+"""People for generated drives: cut-outs of portraits, drawn at any place and size.
 
 Convention: images are BGR, uint8; a sprite is BGRA float32 with premultiplied alpha in [0, 1].
 """
@@ -7,74 +7,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
+from threading import Lock
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deid_ops.errors import SetupError
 from deid_ops.types import F32, U8
+from jobs.fleet.portraits import Look, Portrait, dress
+
+_MAKING = Lock()  # recordings are written side by side; a cache alone would paint people twice
 
 
 @dataclass(frozen=True, slots=True)
-class Portrait:
-    """A photograph of one person in a package's data, and where the person is in it.
+class _Sprite:
+    """A cut-out in halving sizes; the face's place is that in the largest."""
 
-    `face_xyxy_px` bounds the face, `head_xywh_px` is the ellipse (centre, half axes) that is cut
-    out, `body_xy_px` the polygon of the shoulders below it.
-    """
-
-    name: str
-    package: str
-    file: str
-    face_xyxy_px: tuple[int, int, int, int]
-    head_xywh_px: tuple[int, int, int, int]
-    body_xy_px: tuple[tuple[int, int], ...]
-    source: str
-
-    def path(self) -> Path:
-        """Return the file on disk.
-
-        Raises:
-            SetupError: the package is not installed or no longer holds the file.
-        """
-        spec = find_spec(self.package)
-        folders = list(spec.submodule_search_locations or []) if spec else []
-        for folder in folders:
-            if (Path(folder) / self.file).is_file():
-                return Path(folder) / self.file
-        raise SetupError(
-            f"the portrait {self.package}/{self.file} is missing: install the versions of "
-            "infra/constraints.txt again (bash infra/demo.sh does)"
-        )
-
-
-ASTRONAUT = Portrait(
-    name="astronaut",
-    package="skimage",
-    file="data/astronaut.png",
-    face_xyxy_px=(178, 62, 272, 192),
-    head_xywh_px=(228, 84, 75, 71),
-    body_xy_px=(
-        (112, 205), (125, 175), (160, 152), (188, 148), (178, 115), (278, 115), (256, 176),
-        (285, 190), (306, 232), (352, 285), (362, 345), (290, 420), (60, 430), (50, 290),
-    ),
-    source="NASA portrait of Eileen Collins, public domain, in scikit-image",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """How a person's picture is varied, so that not everybody looks alike.
-
-    `stretch` widens (> 1) or narrows the head; `tone_bgr` multiplies the colours.
-    """
-
-    mirrored: bool = False
-    stretch: float = 1.0
-    tone_bgr: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    levels: tuple[F32, ...]
+    face_width_px: float
+    face_centre_px: tuple[float, float]
 
 
 class Person:
@@ -86,18 +37,9 @@ class Person:
     """
 
     def __init__(self, portrait: Portrait, look: Look) -> None:
-        sprite, face = _cut_out(portrait)
-        sprite = sprite.copy()
-        sprite[..., :3] = np.minimum(sprite[..., :3] * np.array(look.tone_bgr, np.float32), 255)
-        if look.mirrored:
-            sprite = np.ascontiguousarray(sprite[:, ::-1])
-            face = (sprite.shape[1] - face[2], face[1], sprite.shape[1] - face[0], face[3])
-        self._levels: list[F32] = [sprite]
-        while min(self._levels[-1].shape[:2]) > 64:
-            self._levels.append(np.asarray(cv2.pyrDown(self._levels[-1]), np.float32))
+        with _MAKING:
+            self._sprite = _make_sprite(portrait, look)
         self._stretch = look.stretch
-        self._face_width_px = face[2] - face[0]
-        self._face_centre_px = ((face[0] + face[2]) / 2, (face[1] + face[3]) / 2)
 
     def draw(
         self, frame: U8, centre_xy_px: tuple[float, float], face_px: float, tilt_degrees: float
@@ -110,12 +52,13 @@ class Person:
             face_px: width of the face.
             tilt_degrees: rotation of the head and shoulders around the face, counter-clockwise.
         """
-        scale = face_px / self._face_width_px
+        levels = self._sprite.levels
+        scale = face_px / self._sprite.face_width_px
         level = 0
-        while scale < 0.6 and level + 1 < len(self._levels):
+        while scale < 0.6 and level + 1 < len(levels):
             scale, level = scale * 2, level + 1
-        sprite = self._levels[level]
-        cx, cy = (value / 2**level for value in self._face_centre_px)
+        sprite = levels[level]
+        cx, cy = (value / 2**level for value in self._sprite.face_centre_px)
         turn = np.deg2rad(tilt_degrees)
         rotate = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
         linear = rotate @ np.diag([scale * self._stretch, scale])
@@ -138,15 +81,23 @@ class Person:
 
 
 @cache
-def _cut_out(portrait: Portrait) -> tuple[F32, tuple[int, int, int, int]]:
+def _make_sprite(portrait: Portrait, look: Look) -> _Sprite:
+    sprite, face = _cut_out(portrait, dress(portrait, look))
+    if look.mirrored:
+        sprite = np.ascontiguousarray(sprite[:, ::-1])
+        face = (sprite.shape[1] - face[2], face[1], sprite.shape[1] - face[0], face[3])
+    levels: list[F32] = [sprite]
+    while min(levels[-1].shape[:2]) > 64:
+        levels.append(np.asarray(cv2.pyrDown(levels[-1]), np.float32))
+    centre = ((face[0] + face[2]) / 2, (face[1] + face[3]) / 2)
+    return _Sprite(tuple(levels), face[2] - face[0], centre)
+
+
+def _cut_out(portrait: Portrait, image: U8) -> tuple[F32, tuple[int, int, int, int]]:
     """Return the sprite and the face's box in it."""
-    image = cv2.imread(str(portrait.path()), cv2.IMREAD_COLOR)
-    if image is None:
-        raise SetupError(f"{portrait.path()}: not a readable image; install the package again")
     alpha = np.zeros(image.shape[:2], np.uint8)
-    cv2.fillPoly(alpha, [np.array(portrait.body_xy_px, np.int32)], 255)
-    cx, cy, rx, ry = portrait.head_xywh_px
-    cv2.ellipse(alpha, (cx, cy), (rx, ry), 0, 0, 360, 255, -1)
+    for outline in (portrait.body_xy_px, portrait.head_xy_px):
+        cv2.fillPoly(alpha, [np.array(outline, np.int32)], 255)
     x, y, width, height = cv2.boundingRect(alpha)
     soft = cv2.GaussianBlur(alpha, (0, 0), 2.5).astype(np.float32) / 255
     sprite: F32 = np.dstack([image * soft[..., None], soft]).astype(np.float32)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from deid_ops.errors import InputError, SetupError
+from deid_ops.errors import InputError
 from deid_ops.video.index import read_index
 from jobs.fleet.build import build_fleet, write_recording
 from jobs.fleet.drives import FLEET, Recording
-from jobs.fleet.people import ASTRONAUT, Look, Person
+from jobs.fleet.people import Person
+from jobs.fleet.portraits import ASTRONAUT, Look
 from jobs.storage import Storage
 from schemas.tables import MANIFEST
 
@@ -106,14 +106,3 @@ def test_a_person_beyond_the_edge_changes_nothing() -> None:
     frame = np.full((100, 100, 3), 9, np.uint8)
     Person(ASTRONAUT, Look(mirrored=True)).draw(frame, (900.0, 50.0), 30.0, 0.0)
     assert (frame == 9).all()
-
-
-def test_a_missing_portrait_names_the_remedy() -> None:
-    with pytest.raises(SetupError, match=r"constraints\.txt"):
-        replace(ASTRONAUT, file="data/nobody.png").path()
-
-
-def test_the_portrait_ships_with_a_dependency() -> None:
-    image = cv2.imread(str(ASTRONAUT.path()))
-    assert image is not None
-    assert image.shape == (512, 512, 3)

@@ -1,0 +1,66 @@
+"""Faces of people who do not exist: anchors of the shipped bank, painted by the shipped generator.
+
+The portrait lends the surroundings, the light, the pose and the expression; the face itself is
+generated and put back as the job does it. One thread paints, so that a machine's number of cores
+does not change the sums; other weights, and other processors, paint other bytes.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from deid_ops.anchors.bank import AnchorBank, load_bank
+from deid_ops.compose.mask import warp_to_frame
+from deid_ops.inference.session import Runtime
+from deid_ops.swap.crop import apply_matrices, blend_mask, crop_matrices, warp_crop
+from deid_ops.swap.generator import Generator
+from deid_ops.types import F32, U8
+from jobs.weights import resolve
+
+
+def paint_face(image_bgr: U8, landmarks_xy_px: F32, number: int) -> U8:
+    """Return the image with another face in place of the one at the landmarks.
+
+    Args:
+        image_bgr: [h, w, 3].
+        landmarks_xy_px: [5, 2], order of `deid_ops.types`.
+        number: which face, from 0; see `far_apart`.
+
+    Raises:
+        SetupError: weights are missing or do not fit.
+    """
+    generate, bank = _painter()
+    points = landmarks_xy_px[None]
+    matrix = crop_matrices(points)
+    crop = warp_crop(image_bgr, matrix[0])
+    anchor = bank.vectors_unit[far_apart(bank, number + 1)[-1:]]
+    painted = generate(crop[None], apply_matrices(matrix, points), anchor)[0]
+    everywhere = (0, 0, image_bgr.shape[1], image_bgr.shape[0])
+    patch = warp_to_frame(painted, matrix[0], everywhere, repeat_border=True)
+    weight = warp_to_frame(blend_mask(), matrix[0], everywhere, repeat_border=False)[..., None]
+    mixed = image_bgr + weight * (patch.astype(np.float32) - image_bgr)
+    return np.asarray(np.rint(mixed), np.uint8)
+
+
+def far_apart(bank: AnchorBank, n: int) -> list[int]:
+    """Return `n` anchors, each the farthest from all before it; the first is row 0.
+
+    Example:
+        >>> far_apart(AnchorBank(np.float32([[1, 0], [0.8, 0.6], [-1, 0], [0, -1]])), 3)
+        [0, 2, 3]
+    """
+    chosen = [0]
+    nearest = 1.0 - bank.vectors_unit @ bank.vectors_unit[0]
+    while len(chosen) < n:
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, 1.0 - bank.vectors_unit @ bank.vectors_unit[chosen[-1]])
+    return chosen
+
+
+@cache
+def _painter() -> tuple[Generator, AnchorBank]:
+    runtime = Runtime(threads=1)
+    generator = Generator(str(resolve("generator")), str(resolve("attributes")), runtime)
+    return generator, load_bank(resolve("anchors"))
