@@ -172,8 +172,9 @@ def faces_to_retry(
     """Return `[k]` which faces the next try generates again.
 
     A face must not change within a track, so another anchor is for whole tracks: the try takes
-    every face of a track that failed often enough, accepted ones too, and the caller forgets what
-    stood there before. Stronger noise takes only the faces that failed.
+    every face of a track that failed often enough, accepted ones too. The caller keeps what stood
+    there before where the other anchor is accepted for fewer faces. Stronger noise takes only the
+    faces that failed.
 
     Args:
         accepted: `[k]`, every face that may be replaced: does its present replacement stand?

@@ -90,6 +90,19 @@ def settle_segment(
     )
 
 
+@dataclass(frozen=True)
+class _State:
+    """What stood for some faces before a try; `[k]` each."""
+
+    faces: I64
+    base: U8
+    final: U8
+    anchor_number: I32
+    distance: F32
+    accepted_in: list[Attempt | None]
+    failure: list[Reason | None]
+
+
 class _Ladder:
     """The state of the climb: one entry a face that has a generated crop."""
 
@@ -127,7 +140,8 @@ class _Ladder:
         else:
             retry = faces_to_retry(accepted, self.track, attempt, self.params)
             faces = np.flatnonzero(retry)
-            faces = self._change_anchor(faces, attempt)
+        before = self._state_of(faces)
+        faces = self._change_anchor(faces, attempt) if attempt.number else faces
         if len(faces) == 0:
             return
         anchors = self._anchors(faces)
@@ -136,6 +150,33 @@ class _Ladder:
             strength, tracks = attempt.noise_strength, self.track[faces]
             crops = self.models.diffuse(crops, self.points[faces], anchors, strength, tracks)
         self._judge(faces, crops, attempt)
+        self._undo_where_worse(before, accepted)
+
+    def _state_of(self, faces: I64) -> _State:
+        """Copy everything that a try may change, for these faces."""
+        return _State(
+            faces,
+            np.array(self.base[faces]),
+            np.array(self.final[faces]),
+            np.array(self.anchor_number[faces]),
+            np.array(self.distance[faces]),
+            [self.accepted_in[f] for f in faces],
+            [self.failure[f] for f in faces],
+        )
+
+    def _undo_where_worse(self, before: _State, accepted_before: Bool) -> None:
+        """Give tracks back what they had, where the try left fewer faces accepted."""
+        accepted = np.array([a is not None for a in self.accepted_in], dtype=np.bool_)
+        n_tracks = int(self.track.max(initial=-1)) + 1
+        count_before = np.bincount(self.track[accepted_before], minlength=n_tracks)
+        worse = np.bincount(self.track[accepted], minlength=n_tracks) < count_before
+        for k, face in enumerate(before.faces):
+            if worse[self.track[face]]:
+                self.base[face], self.final[face] = before.base[k], before.final[k]
+                self.anchor_number[face] = before.anchor_number[k]
+                self.distance[face] = before.distance[k]
+                self.accepted_in[face] = before.accepted_in[k]
+                self.failure[face] = before.failure[k]
 
     def _change_anchor(self, faces: I64, attempt: Attempt) -> I64:
         """Generate anew where the try asks for another anchor; drop tracks that have none left."""

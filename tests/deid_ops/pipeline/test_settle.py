@@ -1,0 +1,103 @@
+"""The climb of the ladder, with stand-ins: a crop's grey value says how the judge sees it."""
+
+import numpy as np
+import pytest
+
+from deid_ops.judge.calibration import FARS, Calibration, CalibrationRow, OperatingPoint
+from deid_ops.judge.ladder import LadderParams
+from deid_ops.pipeline.settle import JudgeOfCrops, ReplaceModels, settle_segment
+from deid_ops.pipeline.swap import SwappedFaces
+from deid_ops.types import BoxOrigin, FaceCrops, FaceTracks, Reason, Treatment
+
+N = 4  # faces of one track
+LIKE_THE_ORIGINAL, ANOTHER_PERSON = 50, 200
+
+
+def one_track():
+    ones = np.ones(N)
+    return FaceTracks(
+        np.arange(N),
+        np.zeros(N),
+        np.tile(np.float32([10, 10, 60, 60]), (N, 1)),
+        np.tile(np.float32([[20, 30], [50, 30], [35, 40], [25, 50], [45, 50]]), (N, 1, 1)),
+        np.ones(N, bool),
+        np.full(N, BoxOrigin.DETECTED),
+        ones,
+        30 * ones,
+        0 * ones,
+        0 * ones,
+    )
+
+
+def grey(values):
+    return np.stack([np.full((128, 128, 3), v, np.uint8) for v in values])
+
+
+def embed(crop, points):
+    near = float(crop.mean() == LIKE_THE_ORIGINAL)
+    return np.tile(np.float32([near, 1 - near]), (len(points), 1))
+
+
+def calibration():
+    points = tuple(OperatingPoint(far, 0.4, 0.9) for far in FARS)
+    row = CalibrationRow("judge", 30.0, 10**6, 10**3, 0.99, 0.05, 0.5, points)
+    return Calibration((row,), {})
+
+
+def settled(first, second, **params):
+    """Settle a track whose first anchor gives grey values `first`, whose second gives `second`."""
+    tracks = one_track()
+    matrices = np.tile(np.float32([[1, 0, 0], [0, 1, 0]]), (N, 1, 1))
+    crops = FaceCrops(np.arange(N), grey(first), matrices)
+    swapped = SwappedFaces(crops, np.tile(np.float32([1, 0]), (N, 1)))
+    models = ReplaceModels(
+        generate=lambda crops_bgr, _points, _anchors: grey(second[: len(crops_bgr)]),
+        diffuse=None,
+        find_again=lambda crops_bgr: np.ones(len(crops_bgr), bool),
+        judge=JudgeOfCrops("judge", embed, calibration(), 1e-3),
+    )
+    return settle_segment(
+        swapped,
+        tracks,
+        [None] * N,
+        lambda _track, number: np.float32([1, 0]) if number < 2 else None,
+        models,
+        LadderParams(**params),
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected_grey", "reasons"),
+    [
+        pytest.param(
+            [200, 200, 200, 50],
+            [50, 50, 50, 50],
+            [200, 200, 200],
+            [Reason.REPLACED] * 3 + [Reason.TOO_CLOSE],
+            id="another anchor is worse: the first stays",
+        ),
+        pytest.param(
+            [200, 200, 50, 50],
+            [190, 190, 190, 190],
+            [190, 190, 190, 190],
+            [Reason.REPLACED_STRONGER] * 4,
+            id="another anchor is better: the whole track gets it",
+        ),
+        pytest.param(
+            [50, 50, 50, 50],
+            [50, 50, 50, 50],
+            [],
+            [Reason.TOO_CLOSE] * 4,
+            id="nothing helps: redacted",
+        ),
+    ],
+)
+def test_track_keeps_the_anchor_that_is_accepted_for_more_faces(
+    first, second, expected_grey, reasons
+):
+    outcome = settled(first, second)
+    assert outcome.crops.crops_bgr[:, 0, 0, 0].tolist() == expected_grey
+    assert list(outcome.reason) == reasons
+    swapped = [t == Treatment.SWAPPED for t in outcome.treatment]
+    assert swapped == [r != Reason.TOO_CLOSE for r in reasons]
+    assert outcome.distance_to_original == pytest.approx(np.ones(sum(swapped)))
