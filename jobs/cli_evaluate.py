@@ -137,16 +137,12 @@ def evaluate(
 
 def attribute_reader(settings: JobConfig, teachers: Path | None) -> AttributeReader | None:
     """Return what reads attributes: third-party teachers, else our own network, else nothing."""
-    from jobs.attribute_readers import OwnReader, TeacherReader
-    from jobs.models import runtime_of
-    from jobs.weights import resolve
+    from jobs.attribute_readers import TeacherReader
+    from jobs.models import own_attribute_reader
 
     if teachers is not None:
         return TeacherReader(teachers, settings.inference.threads)
-    if settings.replace.attributes is None:
-        return None
-    path = str(resolve(settings.replace.attributes))
-    return OwnReader(path, runtime_of(settings))
+    return own_attribute_reader(settings)
 
 
 def clip_pairs(clips: Sequence[str]) -> list[tuple[Path, Path]]:

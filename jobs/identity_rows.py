@@ -5,13 +5,29 @@ from __future__ import annotations
 import numpy as np
 
 from deid_ops.pipeline.audit import TrackAudit
+from deid_ops.pipeline.drift import TrackDrift
 from jobs.rows import Row
 
 _QUANTILES = {"min": 0.0, "p01": 0.01, "p05": 0.05, "p50": 0.5}
+_DRIFT = {
+    "pose_drift_deg": "pose_deg",
+    "gaze_drift_deg": "gaze_deg",
+    "expression_drift": "expression",
+    "landmark_drift": "landmark_shift_percent",
+}
 
 
-def identity_row(audit: TrackAudit, encoder_sha256: str, far_used: float) -> Row:
-    """Return the measured columns; those of the run are added when the row is committed."""
+def identity_row(
+    audit: TrackAudit, drift: TrackDrift | None, encoder_sha256: str, far_used: float
+) -> Row:
+    """Return the measured columns; those of the run are added when the row is committed.
+
+    Args:
+        audit: one judge's look at one track.
+        drift: of the same track, the same for every judge; None where it was not measured.
+        encoder_sha256: of the judge.
+        far_used: operating point of the ladder.
+    """
     row: Row = {
         "track": audit.track,
         "encoder": audit.encoder,
@@ -24,12 +40,10 @@ def identity_row(audit: TrackAudit, encoder_sha256: str, far_used: float) -> Row
         "gallery_size": audit.gallery_size,
         "consistency_original": audit.consistency_original,
         "consistency_output": audit.consistency_output,
-        "pose_drift_deg": None,
-        "gaze_drift_deg": None,
-        "expression_drift": None,
-        "landmark_drift": None,
         "eye_distance_px_p50": audit.eye_distance_px_p50,
     }
+    for name, kept in _DRIFT.items():
+        row[name] = None if drift is None else getattr(drift, kept)
     for name, q in _QUANTILES.items():
         row[f"distance_original_{name}"] = float(np.quantile(audit.to_original, q))
         row[f"distance_negation_{name}"] = float(np.quantile(audit.to_negation, q))

@@ -26,6 +26,7 @@ from deid_ops.inference.session import Runtime
 from deid_ops.judge.audit import AuditParams
 from deid_ops.judge.calibration import Calibration
 from deid_ops.judge.ladder import LadderParams
+from deid_ops.metrics.utility import AttributeReader
 from deid_ops.redact.fill import RedactParams
 from deid_ops.swap.crop import (
     BLEND_RAMP_PX,
@@ -176,6 +177,15 @@ def denoiser(config: JobConfig) -> Any:
         str(resolve(section.attributes)),
         runtime_of(config),
     )
+
+
+def own_attribute_reader(config: JobConfig) -> AttributeReader | None:
+    """Return the generator's attribute network as a measuring instrument, or None without one."""
+    if config.replace.attributes is None:
+        return None
+    from jobs.attribute_readers import OwnReader
+
+    return OwnReader(str(resolve(config.replace.attributes)), runtime_of(config))
 
 
 class FindAgain:

@@ -105,6 +105,16 @@ def _retrieved(prefix: str, doc: str) -> tuple[Column, ...]:
     )
 
 
+def _drift(name: str, doc: str, unit: str = "") -> Column:
+    return real(
+        name,
+        f"Mean {doc} between source and output over the sampled swapped faces, the same for every "
+        "encoder. The network that reads it also conditions the generator, which flatters the "
+        "replacement. Null: no detected face of the track was swapped, or no such network is set.",
+        unit,
+    )
+
+
 IDENTITY_AUDIT = Table(
     "identity_audit",
     "One row per track and judging encoder: how far the published faces are from the original "
@@ -134,10 +144,10 @@ IDENTITY_AUDIT = Table(
         count("gallery_size", "Persons in the recording that rank 1 was searched among."),
         real("consistency_original", "Identity variation along the track in the source (M_tc)."),
         real("consistency_output", "Identity variation along the track in the output (M_tc)."),
-        real("pose_drift_deg", "Mean change of head pose.", "degree"),
-        real("gaze_drift_deg", "Mean change of gaze.", "degree"),
-        real("expression_drift", "Mean distance of the expression coefficients."),
-        real("landmark_drift", "Mean landmark error in eye distances."),
+        _drift("pose_drift_deg", "turn of the head", "degree"),
+        _drift("gaze_drift_deg", "change of the eyes' angles in the head", "degree"),
+        _drift("expression_drift", "distance of the expression coefficients"),
+        _drift("landmark_drift", "shift of the landmarks", "% of the eye distance"),
         real("eye_distance_px_p50", "Median distance of the eyes.", "px"),
         COMMITTED,
     ),

@@ -7,23 +7,10 @@ Convention
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from deid_ops.errors import InvariantError
 from deid_ops.types import F32
-
-
-@dataclass(frozen=True, slots=True)
-class AttributeDrift:
-    """Per-face differences between original and output; each array is `[n]`."""
-
-    landmark_shift_percent: F32
-    pose_error_deg: F32  # geodesic angle between the two head rotations
-    roll_error_deg: F32
-    pitch_error_deg: F32
-    yaw_error_deg: F32
 
 
 def rotation_from_euler(pose_deg: F32) -> F32:
@@ -97,22 +84,3 @@ def expression_distance(original: F32, output: F32) -> F32:
     if original.shape != output.shape or original.ndim != 2:
         raise InvariantError(f"expression: shapes {original.shape} and {output.shape}")
     return np.asarray(np.linalg.norm(original - output, axis=1), dtype=np.float32)
-
-
-def attribute_drift(
-    original_pose_deg: F32,
-    output_pose_deg: F32,
-    original_xy_px: F32,
-    output_xy_px: F32,
-    eye_distance_px: F32,
-) -> AttributeDrift:
-    """Return pose and landmark drift of `n` faces; see the functions above for the shapes."""
-    difference = np.abs((original_pose_deg - output_pose_deg + 180.0) % 360.0 - 180.0)
-    difference = difference.astype(np.float32)
-    return AttributeDrift(
-        landmark_shift_percent(original_xy_px, output_xy_px, eye_distance_px),
-        pose_error_deg(original_pose_deg, output_pose_deg),
-        difference[:, 0],
-        difference[:, 1],
-        difference[:, 2],
-    )

@@ -14,7 +14,11 @@ from typing import Protocol
 import numpy as np
 
 from deid_ops.errors import InvariantError
-from deid_ops.metrics.attributes import expression_distance, rotation_angle_deg
+from deid_ops.metrics.attributes import (
+    expression_distance,
+    landmark_shift_percent,
+    rotation_angle_deg,
+)
 from deid_ops.metrics.figures import Figure
 from deid_ops.metrics.image import psnr
 from deid_ops.metrics.stats import Estimate, mean_estimate, rate
@@ -25,6 +29,7 @@ _OUTER_EYES, _FOREHEAD, _CHIN = (33, 263), 10, 152
 _EYES = ((33, 133, 468), (362, 263, 473))  # corner, corner, iris centre
 EYEBALL_RADIUS_IN_EYE_WIDTHS = 0.4  # 12 mm of 30 mm
 PSNR_CAP_DB = 100.0
+READER_SIZE_PX = 256  # side of the crops that an `AttributeReader` takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,51 @@ def _eye_angles_deg(mesh: np.ndarray, first: int, second: int, iris: int) -> np.
 
 
 @dataclass(frozen=True, slots=True)
+class AttributeDrift:
+    """Differences between `n` originals and their outputs.
+
+    Attributes:
+        landmark_shift_percent: `[n]` mean shift of the landmarks in percent of the eye distance.
+        pose_deg: `[n]` geodesic angle between the head rotations.
+        gaze_deg: `[n]` change of the eyes' angles in the head.
+        expression: `[n]` Euclidean distance of the coefficients.
+        readable: `[n]` both sides show a face; elsewhere the numbers mean nothing.
+    """
+
+    landmark_shift_percent: F32
+    pose_deg: F32
+    gaze_deg: F32
+    expression: F32
+    readable: Bool
+
+
+def attribute_drift(
+    before: FaceAttributes, after: FaceAttributes, eye_distance_px: float
+) -> AttributeDrift:
+    """Compare originals with outputs in the same order and in the same crops.
+
+    Args:
+        before: of the originals.
+        after: of the outputs.
+        eye_distance_px: of the crop that the landmarks are in.
+
+    Raises:
+        InvariantError: the numbers of faces differ.
+    """
+    n = len(before.present)
+    if n != len(after.present):
+        raise InvariantError(f"attributes: {n} and {len(after.present)} faces")
+    eyes_px = np.full(n, eye_distance_px, dtype=np.float32)
+    return AttributeDrift(
+        landmark_shift_percent(before.points_xy_px, after.points_xy_px, eyes_px),
+        rotation_angle_deg(before.rotation, after.rotation),
+        np.asarray(np.linalg.norm(before.gaze_deg - after.gaze_deg, axis=1), dtype=np.float32),
+        expression_distance(before.expression, after.expression),
+        before.present & after.present,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class UtilityBars:
     """Values to reach; None leaves a bar out."""
 
@@ -130,9 +180,8 @@ def attribute_figures(
         bars: values to reach.
     """
     limits = bars or UtilityBars()
-    if len(before.present) != len(after.present):
-        raise InvariantError(f"attributes: {len(before.present)} and {len(after.present)} faces")
-    both = before.present & after.present
+    drift = attribute_drift(before, after, eye_distance_px)
+    both = drift.readable
     read = int(before.present.sum())
     params: dict[str, float | str] = {"reader": reader}
     if read:
@@ -142,13 +191,11 @@ def attribute_figures(
         )
     if not both.any():
         return
-    shift = np.linalg.norm(before.points_xy_px - after.points_xy_px, axis=2).mean(axis=1)
-    gaze = np.linalg.norm(before.gaze_deg - after.gaze_deg, axis=1)
     for metric, values, bar in (
-        ("landmark_shift_percent", 100 * shift / eye_distance_px, limits.landmark_shift_percent),
-        ("pose_error_deg", rotation_angle_deg(before.rotation, after.rotation), limits.pose_deg),
-        ("gaze_shift_deg", gaze, limits.gaze_deg),
-        ("expression_l2", expression_distance(before.expression, after.expression), None),
+        ("landmark_shift_percent", drift.landmark_shift_percent, limits.landmark_shift_percent),
+        ("pose_error_deg", drift.pose_deg, limits.pose_deg),
+        ("gaze_shift_deg", drift.gaze_deg, limits.gaze_deg),
+        ("expression_l2", drift.expression, None),
     ):
         estimate = mean_estimate(values[both])
         yield Figure(

@@ -2,7 +2,8 @@
 
 A second detector, different from the first, searches every frame of the output for faces that no
 treatment covers. Judges that took no part in training compare sampled faces of every track with
-their originals. Fidelity is measured where nothing should have changed.
+their originals. Fidelity is measured where nothing should have changed, and on swapped faces what
+the replacement should have kept.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from deid_ops.judge.calibration import FARS, Calibration
 from deid_ops.judge.distances import face_distances, person_centroid
 from deid_ops.judge.verification import cosine_distances
 from deid_ops.metrics.temporal import temporal_consistency
+from deid_ops.metrics.utility import AttributeReader
+from deid_ops.pipeline.drift import DriftMeter, TrackDrift
 from deid_ops.pipeline.swap import EmbedFaces
-from deid_ops.types import F32, I32, I64, U8, BoxOrigin, Faces, FaceTracks
+from deid_ops.types import F32, I32, I64, U8, Bool, BoxOrigin, Faces, FaceTracks
 
 Image = tuple[int, U8]
 
@@ -30,11 +33,12 @@ PSNR_EVERY_N_FRAMES = 10
 
 @dataclass(frozen=True)
 class AuditModels:
-    """Second detector and judges."""
+    """Second detector, judges, and what reads pose, gaze, expression and landmarks."""
 
     find: FindFaces
     judges: Mapping[str, EmbedFaces]
     calibration: Calibration
+    attributes: AttributeReader | None  # None: drift is not measured
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ class AuditReport:
     n_frames: int
     missed: Faces  # faces of the output that no treatment covers
     tracks: tuple[TrackAudit, ...]
+    drift: Mapping[int, TrackDrift]  # track -> drift of its swapped faces; others are missing
     psnr_outside_db: float | None  # None where the output equals the source there
 
 
@@ -71,6 +76,7 @@ def audit_segment(
     source: Iterable[Image],
     output: Iterable[Image],
     tracks: FaceTracks,
+    swapped: Bool,
     person_of_track: Sequence[str],
     models: AuditModels,
     params: AuditParams,
@@ -82,39 +88,51 @@ def audit_segment(
         source: `(frame index, BGR)` of the original, in order.
         output: the same of the encoded output.
         tracks: every treated box.
+        swapped: [n] boxes that show a replacement; drift of a redacted face means nothing.
         person_of_track: [t] person of each track, for rank 1 among the people in view.
-        models: second detector, judges, thresholds.
+        models: second detector, judges, thresholds, attribute reader.
         params: when a detection counts as missed.
         faces_per_track: faces compared with their originals, spread over each track.
 
     Raises:
         InvariantError: source and output do not have the same frames.
     """
-    watched = _Watch(tracks, models.judges, params.mask_margin, faces_per_track)
+    watched = _Watch(tracks, swapped, models, params.mask_margin, faces_per_track)
     detections = models.find(watched.outputs(_aligned(zip(source, output, strict=True))))
     missed = detections.take(missed_faces(detections, tracks, params))
     judged = _judge(watched.pairs, tracks, person_of_track, models)
-    return AuditReport(watched.n_frames, missed, judged, watched.fidelity.psnr_db())
+    drift = watched.drift.by_track() if watched.drift else {}
+    return AuditReport(watched.n_frames, missed, judged, drift, watched.fidelity.psnr_db())
 
 
 class _Watch:
     """Hands the output's frames on to the detector and measures them beside the source's."""
 
     def __init__(
-        self, tracks: FaceTracks, judges: Mapping[str, EmbedFaces], margin: float, per_track: int
+        self,
+        tracks: FaceTracks,
+        swapped: Bool,
+        models: AuditModels,
+        margin: float,
+        per_track: int,
     ) -> None:
         self.n_frames = 0
-        self.pairs = _Pairs(tracks, judges)
+        self.pairs = _Pairs(tracks, models.judges)
         self.fidelity = _Fidelity(tracks, margin)
-        self._samples = _sample_rows(tracks, per_track)
+        self.drift = DriftMeter(tracks, models.attributes) if models.attributes else None
+        usable = (tracks.origin == BoxOrigin.DETECTED) & tracks.has_landmarks
+        self._judged = _sample_rows(tracks, usable, per_track)
+        # Drawn apart from the judges' faces: a track with few swapped faces has its drift too.
+        self._kept = _sample_rows(tracks, usable & swapped, per_track)
 
     def outputs(self, frames: Iterable[tuple[int, U8, U8]]) -> Iterator[Image]:
-        """Yield the output's frames; on the way, keep what the judges need."""
+        """Yield the output's frames; on the way, look at the sampled faces."""
         for index, before, after in frames:
             self.n_frames += 1
-            rows = self._samples.get(index)
-            if rows is not None:
-                self.pairs.add(before, after, rows)
+            if index in self._judged:
+                self.pairs.add(before, after, self._judged[index])
+            if self.drift and index in self._kept:
+                self.drift.add(before, after, self._kept[index])
             if index % PSNR_EVERY_N_FRAMES == 0:
                 self.fidelity.add(index, before, after)
             yield index, after
@@ -132,9 +150,8 @@ def _aligned(both: Iterable[tuple[Image, Image]]) -> Iterator[tuple[int, U8, U8]
         raise InvariantError(f"audit: source and output differ in length: {error}") from error
 
 
-def _sample_rows(tracks: FaceTracks, per_track: int) -> dict[int, I32]:
-    """Return frame -> rows of detected faces to judge, spread evenly over each track."""
-    usable = (tracks.origin == BoxOrigin.DETECTED) & tracks.has_landmarks
+def _sample_rows(tracks: FaceTracks, usable: Bool, per_track: int) -> dict[int, I32]:
+    """Return frame -> rows among the `[n]` usable ones, spread evenly over each track."""
     chosen: list[int] = []
     for track in range(tracks.n_tracks):
         rows = np.flatnonzero(usable & (tracks.track == track))

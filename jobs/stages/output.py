@@ -29,6 +29,7 @@ from jobs.models import (
     judge_encoders,
     judge_shas,
     media_policy,
+    own_attribute_reader,
     second_detector,
     track_params,
 )
@@ -132,6 +133,7 @@ class Audit:
         self._detect_params = audit_detect_params(config)
         self._judges = {name: e.embed for name, e in judge_encoders(config).items()}
         self._judge_shas = judge_shas(config)
+        self._attributes = own_attribute_reader(config)
         self._track_params = track_params(config)
         self._compose = Compose(context)
 
@@ -154,7 +156,12 @@ class Audit:
             "n_frames_audited": report.n_frames,
             "audit_detector": self._detector.name,
             "identity_rows": [
-                identity_row(t, self._judge_shas[t.encoder], self._config.replace.judge_far)
+                identity_row(
+                    t,
+                    report.drift.get(t.track),
+                    self._judge_shas[t.encoder],
+                    self._config.replace.judge_far,
+                )
                 for t in report.tracks
             ],
         }  # fmt: skip
@@ -170,12 +177,14 @@ class Audit:
             ),
             self._judges,
             calibration_file(),
+            self._attributes,
         )
         with before.images(span_from_row(row)) as old, after.images(out_span) as new:
             return audit_segment(
                 old,
                 new,
                 tracks_from_row(row),
+                np.array([t == Treatment.SWAPPED for t in row["box_treatment"]], dtype=np.bool_),
                 _persons(row),
                 models,
                 audit_params(self._config),

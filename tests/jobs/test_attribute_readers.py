@@ -5,11 +5,17 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from skimage import data
 
 from deid_ops.errors import SetupError
+from deid_ops.inference.session import Runtime
+from deid_ops.metrics.utility import READER_SIZE_PX, FaceAttributes, attribute_drift
 from deid_ops.swap.contract import FACE_SHAPE_KEY
+from deid_ops.swap.crop import EYE_DISTANCE_PX, crop_matrices, warp_crop
 from deid_ops.swap.layout import N_EXPRESSION, N_POINTS, position_of
 from jobs.attribute_readers import OwnReader, TeacherReader
+from jobs.config import load_config
+from jobs.models import first_detector, own_attribute_reader
 
 
 def looking(right_px):
@@ -64,13 +70,38 @@ def network(tmp_path):
 
 
 def test_own_network_gives_pose_gaze_and_expression(network):
-    read = OwnReader(network, threads=1).read(np.zeros((3, 256, 256, 3), np.uint8))
+    read = OwnReader(network, Runtime(threads=1)).read(np.zeros((3, 256, 256, 3), np.uint8))
     assert read.points_xy_px.shape == (3, N_POINTS, 2)
     assert read.gaze_deg == pytest.approx(np.repeat([[12, 0]], 3, axis=0), abs=0.05)
     assert read.expression == pytest.approx(np.full((3, N_EXPRESSION), 0.25))
     angle = np.degrees(np.arccos((np.trace(read.rotation[0]) - 1) / 2))
     assert 19 < angle < 23
     assert read.present.all()
+
+
+def test_the_shipped_network_sees_how_far_a_portrait_moved():
+    config = load_config(None, ("replace.attributes=attributes", "inference.threads=1"))
+    image = np.ascontiguousarray(data.astronaut()[..., ::-1])
+    (face,) = first_detector(config).detect([image])
+    (matrix,) = crop_matrices(face.landmarks_xy_px)
+    moved = matrix.copy()
+    moved[0, 2] += 3.0  # crop pixels
+    crops = np.stack([warp_crop(image, m, READER_SIZE_PX) for m in (matrix, matrix, moved)])
+    read = own_attribute_reader(config).read(crops)
+
+    def rows(*chosen):
+        names = FaceAttributes.__dataclass_fields__
+        return FaceAttributes(*(getattr(read, name)[list(chosen)] for name in names))
+
+    drift = attribute_drift(rows(0, 0), rows(1, 2), EYE_DISTANCE_PX)
+    for name in ("landmark_shift_percent", "pose_deg", "gaze_deg", "expression"):
+        assert getattr(drift, name)[0] == pytest.approx(0, abs=1e-3), name
+    assert drift.landmark_shift_percent[1] == pytest.approx(300 / EYE_DISTANCE_PX, rel=0.2)
+    assert drift.pose_deg[1] < 2
+
+
+def test_without_a_name_there_is_no_reader():
+    assert own_attribute_reader(load_config(None)) is None
 
 
 def test_missing_teachers_are_named(tmp_path):
@@ -81,7 +112,6 @@ def test_missing_teachers_are_named(tmp_path):
 @pytest.mark.shared
 def test_teachers_see_a_mirrored_face_mirrored(shared_dir):
     from deid_ops.metrics.attributes import rotation_angle_deg
-    from deid_ops.swap.crop import crop_matrices, warp_crop
     from jobs.facesets import load_face_set
 
     def never():
