@@ -59,7 +59,7 @@ class TrackSection(Section):
 class AnchorSection(Section):
     """Synthetic identities."""
 
-    bank: str | None = Field(None, description="weights name or path; null: density model")
+    bank: str | None = Field("anchors", description="weights name or path; null: density model")
     window_min: float = Field(0.8, ge=0, le=2)
     window_max: float = Field(1.2, ge=0, le=2)
     apart_min: float = Field(0.5, ge=0, le=2, description="distance between live persons' anchors")
@@ -69,9 +69,11 @@ class ReplaceSection(Section):
     """Generator, denoiser and the ladder."""
 
     generator: str | None = Field(None, description="weights name or path; null: redact all")
-    attributes: str | None = Field(None, description="landmark network of the generator")
-    encoder: str | None = Field(None, description="conditioning encoder; null: tracking by motion")
-    denoiser: str | None = Field(None, description="null: no diffusion step")
+    attributes: str | None = Field("attributes", description="landmark network of the generator")
+    encoder: str | None = Field(
+        "conditioning_encoder", description="of tracking and anchors, where faces are replaced"
+    )
+    denoiser: str | None = Field("denoiser", description="null: no diffusion step")
     noise_strengths: tuple[float, ...] = Field((1.0, 1.5), description="tried in this order")
     other_anchors: int = Field(1, ge=0, description="further anchors tried for a failing track")
     min_eye_distance_px: float = Field(12.0, ge=0)
@@ -83,8 +85,6 @@ class ReplaceSection(Section):
     def _needs_landmarks(self) -> ReplaceSection:
         if self.generator and not (self.attributes and self.encoder):
             raise ValueError("replace.generator needs replace.attributes and replace.encoder")
-        if self.denoiser and not self.generator:
-            raise ValueError("replace.denoiser needs replace.generator")
         return self
 
 

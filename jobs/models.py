@@ -125,9 +125,12 @@ def second_detector(config: JobConfig) -> Detector:
 
 
 def conditioning_encoder(config: JobConfig) -> Encoder | None:
-    """Return the encoder of tracking and anchors, which never judges; None where none is set."""
+    """Return the encoder of tracking and anchors, which never judges.
+
+    None where none is set, and where every face is redacted: boxes are tracked by motion then.
+    """
     name = config.replace.encoder
-    if name is None:
+    if name is None or config.replace.generator is None:
         return None
     if name in config.audit.judges:
         raise SetupError(f"{name!r} is a judge; an encoder that conditions may not judge")
@@ -168,7 +171,7 @@ def generator(config: JobConfig) -> Any:
 def denoiser(config: JobConfig) -> Any:
     """Return the diffusion step, or None where none is configured."""
     section = config.replace
-    if section.denoiser is None or section.attributes is None:
+    if section.generator is None or section.attributes is None or section.denoiser is None:
         return None
     from deid_ops.diffuse.denoiser import Denoiser
 
@@ -259,13 +262,9 @@ def anchor_bank(config: JobConfig) -> AnchorBank:
 def weights_in_use(config: JobConfig) -> Mapping[str, str]:
     """Return the sha256 of every weight the configuration names."""
     names = [config.detect.weights, *config.audit.second_weights, *config.audit.judges]
-    optional = (
-        config.replace.generator,
-        config.replace.attributes,
-        config.replace.encoder,
-        config.replace.denoiser,
-        config.anchors.bank,
-    )
+    section = config.replace
+    replacing = (section.generator, section.attributes, section.encoder, section.denoiser)
+    optional = (*replacing, config.anchors.bank) if section.generator else (config.anchors.bank,)
     names += [name for name in optional if name is not None]
     return {name: sha256_of(_path_part(name)) for name in sorted(set(names))}
 

@@ -133,7 +133,8 @@ class Audit:
         self._detect_params = audit_detect_params(config)
         self._judges = {name: e.embed for name, e in judge_encoders(config).items()}
         self._judge_shas = judge_shas(config)
-        self._attributes = own_attribute_reader(config)
+        replacing = config.replace.generator is not None
+        self._attributes = own_attribute_reader(config) if replacing else None
         self._track_params = track_params(config)
         self._compose = Compose(context)
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tiny_fleet import KEY, TINY_FLEET
+from tiny_fleet import FAST, KEY, TINY_FLEET
 
 from jobs.config import JobConfig, load_config
 from jobs.deidentify import Request
@@ -18,8 +18,8 @@ def fleet(tmp_path_factory) -> str:
 
 @pytest.fixture
 def config() -> JobConfig:
-    """Segments of half a second, one thread; everything else as it ships."""
-    return load_config(None, ("video.max_segment_s=0.6", "inference.threads=1"))
+    """Small segments, every face redacted."""
+    return load_config(None, FAST)
 
 
 @pytest.fixture

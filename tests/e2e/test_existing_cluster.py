@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_fleet import KEY, N_UNITS
+from tiny_fleet import FAST, KEY, N_UNITS
 
 from jobs.lake.tables import Lake
 
@@ -40,7 +40,7 @@ def nightly(address, fleet, tmp_path):
         command = [
             *(DEID, "nightly", "--manifest", fleet, "--lake", tmp_path / "lake", "--all"),
             *("--key-file", key, "--scratch", tmp_path / "scratch", "--ray-address", address),
-            *("--set", "video.max_segment_s=0.6", "--set", "inference.threads=1"),
+            *(word for setting in FAST for word in ("--set", setting)),
         ]
         process = subprocess.Popen(
             list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tiny_fleet import KEY, N_UNITS
+from tiny_fleet import FAST, KEY, N_UNITS
 
 from jobs.deidentify import deidentify
 from jobs.lake.tables import Lake
@@ -24,7 +24,7 @@ from pathlib import Path
 from jobs.config import load_config
 from jobs.deidentify import Request, deidentify
 
-manifest, lake, scratch, key, target, when, nth = sys.argv[1:]
+manifest, lake, scratch, key, target, when, nth, *settings = sys.argv[1:]
 module_name, _, path = target.partition(":")
 owner = import_module(module_name)
 *parents, name = path.split(".")
@@ -43,7 +43,7 @@ def deadly(*args, **kwargs):
     return result
 
 setattr(owner, name, deadly)
-config = load_config(None, ("video.max_segment_s=0.6", "inference.threads=1"))
+config = load_config(None, tuple(settings))
 deidentify(Request(manifest, lake, config, bytes.fromhex(key), Path(scratch), inline=True))
 """
 POINTS = (
@@ -66,6 +66,7 @@ def test_the_run_after_a_kill_ends_with_exactly_the_plan(
 ):
     lake = tmp_path / "lake"
     arguments = [fleet, str(lake), str(tmp_path / "scratch"), KEY.hex(), target, when, str(nth)]
+    arguments += FAST
     killed = subprocess.run(
         [sys.executable, "-c", DRIVER, *arguments],
         cwd=Path(__file__).parents[2],

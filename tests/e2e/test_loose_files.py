@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import pytest
 from skimage import data
-from tiny_fleet import KEY, TINY_FLEET
+from tiny_fleet import KEY, NO_REPLACEMENT, TINY_FLEET
 
 from deid_ops.errors import SetupError
 from jobs.config import load_config
 from jobs.fleet.build import write_recording
 from jobs.loose import run_files
 
-CONFIG = load_config(None, ("inference.threads=1",))
+CONFIG = load_config(None, (NO_REPLACEMENT, "inference.threads=1"))
 
 
 @pytest.fixture(scope="module")

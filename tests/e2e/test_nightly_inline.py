@@ -4,7 +4,7 @@ from pathlib import Path
 import av
 import pyarrow.parquet as pq
 import pytest
-from tiny_fleet import KEY, N_UNITS
+from tiny_fleet import FAST, KEY, N_UNITS
 
 from deid_ops.errors import SetupError
 from jobs.config import load_config
@@ -20,7 +20,7 @@ def done(fleet, tmp_path_factory):
     from jobs.deidentify import Request
 
     folder = tmp_path_factory.mktemp("nightly")
-    config = load_config(None, ("video.max_segment_s=0.6", "inference.threads=1"))
+    config = load_config(None, FAST)
     request = Request(fleet, str(folder / "lake"), config, KEY, folder / "scratch", inline=True)
     return request, deidentify(request)
 
@@ -95,9 +95,7 @@ def test_quarantined_units_are_tried_again_on_demand(done):
 def test_another_setting_reprocesses_what_it_changes(done):
     from dataclasses import replace
 
-    config = load_config(
-        None, ("video.max_segment_s=0.6", "inference.threads=1", "redact.method=solid")
-    )
+    config = load_config(None, (*FAST, "redact.method=solid"))
     changed = deidentify(replace(done[0], config=config, command="render", found_only=True))
     # The find pass of the four readable segments is in the lake and is not done again.
     assert (changed.n_planned, changed.n_published) == (4, 4)

@@ -5,6 +5,7 @@ import signal
 import sys
 
 import pytest
+from tiny_fleet import FAST
 
 from jobs.config import load_config
 from jobs.rows import to_table
@@ -25,7 +26,7 @@ def _cluster_ends():
 
 @pytest.fixture
 def context(tmp_path):
-    config = load_config(None, ("video.max_segment_s=0.6", "inference.threads=1"))
+    config = load_config(None, FAST)
     lake, scratch = str(tmp_path / "lake"), str(tmp_path / "scratch")
     return StageContext(config, lake, "run", bytes(32), scratch, "f" * 32)
 

@@ -20,7 +20,7 @@ def test_file_then_overrides(tmp_path: Path):
         ("video: {crf: 99}", r"video\.crf"),
         ("- a list", "mapping"),
         ("video: {crf: [", "cannot read"),
-        ("replace: {generator: g.onnx}", r"replace\.attributes"),
+        ("replace: {generator: g.onnx, attributes: null}", r"replace\.attributes"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, named: str):

@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_fleet import FAST
 
 from jobs.cli.app import main
 
-SET = ("--set", "video.max_segment_s=0.6", "--set", "inference.threads=1")
+SET = tuple(word for setting in FAST for word in ("--set", setting))
 
 
 @pytest.fixture
