@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from deid_ops.errors import InvariantError
+from deid_ops.errors import InvariantError, SetupError
 from jobs.config import PoolSection, RaySection
 from jobs.rows import Row, from_table, to_table
 from jobs.stages.stage import Stage, StageActor, StageContext, check_pipeline
 
 #: A local Ray needs this many logical CPUs for one actor of every stage to start.
 LOCAL_LOGICAL_CPUS = 8
+_KNOCK_S = 15.0
 _LOG = logging.getLogger("deid.run")
 
 
@@ -148,8 +150,26 @@ def _start_ray(address: str | None) -> None:
         options["include_dashboard"] = False
     else:
         options["address"] = address
-    ray.init(**options)
+    try:
+        _knock(address)
+        ray.init(**options)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise SetupError(
+            f"ray: no cluster answers at {address or 'this machine'}: {error}. Start one "
+            "(`ray start --head`), correct --ray-address, or leave it out for a local one"
+        ) from error
     _LOG.info("ray: %s", address or "local")
+
+
+def _knock(address: str | None) -> None:
+    """Open and close a connection to `host:port`: Ray itself would try for many minutes.
+
+    Raises:
+        OSError: nothing answers there.
+    """
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
 
 
 def _configure(section: RaySection) -> None:

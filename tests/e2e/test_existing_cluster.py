@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -90,11 +89,9 @@ def test_address_without_a_cluster_is_a_named_failure(fleet, tmp_path):
         *(DEID, "nightly", "--manifest", fleet, "--lake", tmp_path / "lake", "--all"),
         *("--key-file", tmp_path / "key", "--ray-address", "127.0.0.1:1"),
     ]
-    started = time.monotonic()
     done = subprocess.run(
-        list(map(str, command)), check=False, capture_output=True, text=True, timeout=300
+        list(map(str, command)), check=False, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 1
     assert "127.0.0.1:1" in done.stderr
     assert "Traceback" not in done.stderr
-    assert time.monotonic() - started < 240
