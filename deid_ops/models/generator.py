@@ -36,6 +36,7 @@ CELL_PX = CROP_SIZE_PX // LIGHT_CELLS
 MAP_SIZE = 64
 HEAT_SIGMA_PX = 1.6  # of a landmark's spot, in crop pixels
 N_SCALARS = 2  # is_noise, noise level
+N_LOOKS = 4  # what `look_of_footage` returns
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,9 @@ class LeakProofGenerator(nn.Module):
         self.config = config = config or GeneratorConfig()
         c, style = config.channels, config.style
         self.heat = HeatMaps()
-        self.mapping = MappingNetwork(config.identity + N_SCALARS, style, config.mapping_depth)
+        self.mapping = MappingNetwork(
+            config.identity + N_SCALARS + N_LOOKS, style, config.mapping_depth
+        )
         self.stem = conv3(12 + 1 + N_GROUPS, c[0])
         self.down, self.encoder = nn.ModuleList(), nn.ModuleList()
         self.up, self.decoder = nn.ModuleList(), nn.ModuleList()
@@ -127,7 +130,9 @@ class LeakProofGenerator(nn.Module):
         """
         surroundings = surroundings01 * 2.0 - 1.0
         base = self.mask * inside + (1.0 - self.mask) * surroundings
-        style = self.mapping(torch.cat([scaled_identity(identity_unit), scalars], 1))
+        light = coarse_light(inside, scalars)
+        look = look_of_footage(surroundings, light, self.mask)
+        style = self.mapping(torch.cat([scaled_identity(identity_unit), scalars, look], 1))
         style = functional.leaky_relu(style, 0.2)
         mask64 = functional.avg_pool2d(self.mask + 0.0 * base[:, :1], 2)
         x = self.stem(
@@ -144,12 +149,12 @@ class LeakProofGenerator(nn.Module):
             x = functional.interpolate(up(x), scale_factor=2.0, mode="nearest")
             x = block(torch.cat([x, skips.pop()], 1), style)
         x = functional.silu(self.out_norm(x, style))
-        light = coarse_light(inside, scalars)
         detail = without_chequers(functional.pixel_shuffle(self.out(x), 2).float())
         painted = detail + enlarge_light(light)
         whole = self.mask * painted + (1.0 - self.mask) * surroundings
-        tint = missing_colour(light, functional.avg_pool2d(whole, CELL_PX))
-        painted = painted + enlarge_light(tint)
+        cells = functional.avg_pool2d(whole, CELL_PX)
+        missing = missing_colour(light, cells) + missing_brightness(light, cells)
+        painted = painted + enlarge_light(missing)
         return self.mask * (painted * 0.5 + 0.5) + (1.0 - self.mask) * surroundings01
 
 
@@ -162,6 +167,35 @@ def coarse_light(inside: Tensor, scalars: Tensor) -> Tensor:
     ratio = (torch.exp(scalars[:, 1]) - 1.0).reshape(-1, 1, 1, 1)
     light = functional.avg_pool2d(inside, CELL_PX) * torch.sqrt(1.0 + ratio**2)
     return light.clamp(-1.0, 1.0)
+
+
+def look_of_footage(surroundings: Tensor, light: Tensor, mask: Tensor) -> Tensor:
+    """Return how flat, dark and coarse the picture is, [n, 4].
+
+    The norms inside the network take the contrast away from what it sees, so it has to be told:
+    footage is behind glass and haze, a portrait is not.
+
+    Args:
+        surroundings: [n, 3, 128, 128] in [-1, 1]; what lies inside the mask is ignored.
+        light: [n, 3, 8, 8] of the face.
+        mask: [1, 1, 128, 128].
+    """
+    grey = surroundings.mean(1, keepdim=True)
+    share = functional.avg_pool2d(mask, CELL_PX)
+    inner = light.mean(1, keepdim=True)
+    brightness = _mean_where(inner, share)
+    contrast = _mean_where((inner - brightness) ** 2, share)
+    outside = 1.0 - mask
+    spread = _mean_where((grey - _mean_where(grey, outside)) ** 2, outside)
+    both = outside[:, :, :, 1:] * outside[:, :, :, :-1]
+    detail = _mean_where((grey[:, :, :, 1:] - grey[:, :, :, :-1]).abs(), both)
+    logs = [torch.log(v + 1e-3) / 2.0 for v in (contrast, spread, detail)]
+    return torch.cat([brightness, *logs], 1).flatten(1)
+
+
+def _mean_where(image: Tensor, weight: Tensor) -> Tensor:
+    """Return the weighted mean of each image, [n, 1, 1, 1]."""
+    return (image * weight).sum((2, 3), keepdim=True) / weight.sum()
 
 
 def without_cell_means(noise: Tensor) -> Tensor:
@@ -190,6 +224,17 @@ def missing_colour(wanted: Tensor, cells: Tensor) -> Tensor:
     """
     difference = wanted - cells
     return difference - difference.mean(1, keepdim=True)
+
+
+def missing_brightness(wanted: Tensor, cells: Tensor) -> Tensor:
+    """Return the brightness that `cells` lack against `wanted`, over 2x2 cells.
+
+    Coarser than the colour: within a quarter of the face's width another person may have darker
+    brows or a lighter nose.
+    """
+    difference = (wanted - cells).mean(1, keepdim=True)
+    coarse = functional.avg_pool2d(difference, 2)
+    return functional.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 def enlarge_light(light: Tensor) -> Tensor:

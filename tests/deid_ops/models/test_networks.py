@@ -20,6 +20,8 @@ from deid_ops.models.generator import (
     HeatMaps,
     LeakProofGenerator,
     coarse_light,
+    enlarge_light,
+    look_of_footage,
     missing_colour,
     scalars_for,
     without_cell_means,
@@ -95,11 +97,29 @@ def test_generator_ignores_surroundings_input_inside_the_mask() -> None:
 
 def test_untrained_generator_paints_the_light() -> None:
     net = LeakProofGenerator(SMALL)
-    images, _, points, identity = _inputs()
-    images, inside = images.mean(1, keepdim=True).repeat(1, 3, 1, 1), torch.full_like(images, 0.2)
-    out = net(images, inside, points, identity, scalars_for(2, None))
-    inner = torch.from_numpy(INNER_MASK.copy())
-    assert torch.allclose(out[:, :, inner], torch.tensor(0.6), atol=1e-5)
+    _, _, points, identity = _inputs()
+    ramp = torch.linspace(0.2, 0.7, 128)[None, None, None] * torch.ones(2, 3, 128, 1)
+    light = functional.avg_pool2d(ramp, 16)
+    out = net(ramp, enlarge_light(light * 2 - 1), points, identity, scalars_for(2, None))
+    assert torch.allclose(functional.avg_pool2d(out, 16)[..., 1:-1], light[..., 1:-1], atol=0.01)
+
+
+def test_a_hazy_picture_gets_a_hazy_face() -> None:
+    draw = torch.Generator().manual_seed(5)
+    images = (
+        torch.rand(2, 3, 16, 16, generator=draw).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    )
+    mask = torch.from_numpy(INNER_MASK.copy()).float()[None, None]
+    looks = []
+    for depth in (1.0, 0.5):
+        surroundings = (images * 2 - 1) * depth
+        light = functional.avg_pool2d(surroundings, 16)
+        looks.append(look_of_footage(surroundings, light, mask))
+    assert looks[0].shape == (2, 4)
+    # half the contrast: logarithms of a mean difference (halved) and of variances (quartered)
+    fall = (looks[0] - looks[1])[:, 1:]
+    assert torch.allclose(fall[:, 2], torch.full((2,), 0.3466), atol=0.02)
+    assert (fall[:, :2] > 0.3).all()
 
 
 @pytest.mark.parametrize("ratio", [1.5, 3.0])
@@ -148,8 +168,14 @@ def test_freezing_folds_without_changing_the_output() -> None:
 
 def test_compact_encoder_size() -> None:
     net = CompactEncoder().eval()
-    assert net(torch.rand(2, 3, 112, 112)).shape == (2, 128)
+    faces = torch.rand(2, 3, 112, 112)
+    vector, maps = net.with_features(faces)
+    assert vector.shape == (2, 128)
+    assert [(m.shape[1], m.shape[-1]) for m in maps] == [(64, 28), (112, 14), (160, 7)]
     assert sum(p.numel() for p in net.parameters()) * 2 <= 5e6
+    with torch.no_grad():
+        assert torch.allclose(freeze(net)(faces), vector, atol=1e-4)
+    assert CompactEncoder(wide=0)(faces).shape == (2, 128)
 
 
 def test_load_teacher_says_what_is_missing(tmp_path) -> None:
