@@ -68,7 +68,9 @@ class AnchorSection(Section):
 class ReplaceSection(Section):
     """Generator, denoiser and the ladder."""
 
-    generator: str | None = Field(None, description="weights name or path; null: redact all")
+    generator: str | None = Field(
+        "generator", description="weights name or path; null: redact every face"
+    )
     attributes: str | None = Field("attributes", description="landmark network of the generator")
     encoder: str | None = Field(
         "conditioning_encoder", description="of tracking and anchors, where faces are replaced"

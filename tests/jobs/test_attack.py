@@ -77,7 +77,11 @@ def _stand_ins(monkeypatch):
     torch.set_num_threads(threads)
 
 
-OWN = JobConfig(replace={"generator": "g", "attributes": "a", "encoder": "e"})
+REDACTING = JobConfig(replace={"generator": None})
+OWN = JobConfig(
+    replace={"generator": "g", "attributes": "a", "encoder": "e", "denoiser": None},
+    anchors={"bank": None},
+)
 
 
 def run(config, *only):
@@ -86,7 +90,7 @@ def run(config, *only):
 
 
 def test_untouched_faces_are_retrieved_and_a_grey_redaction_is_not():
-    figures, found = run(JobConfig(), "untouched", "redact")
+    figures, found = run(REDACTING, "untouched", "redact")
     assert {f.protocol for f in figures} == {"inversion", "regression", "parrot"}
     keys = [(f.subject, f.dataset, f.encoder, f.metric) for f in figures]
     assert len(set(keys)) == len(keys)  # what identifies a row of `evaluations`
@@ -98,7 +102,7 @@ def test_untouched_faces_are_retrieved_and_a_grey_redaction_is_not():
 
 
 def test_every_figure_carries_the_size_of_the_attack():
-    figures, _ = run(JobConfig(), "blur")
+    figures, _ = run(REDACTING, "blur")
     assert all(f.params["reverser_steps"] == 2 for f in figures)
     assert all(f.params["attacker_faces"] == 8 for f in figures)
 
@@ -116,10 +120,10 @@ def test_our_swap_is_attacked_after_each_cheap_defence_and_linked():
 
 def test_unknown_defences_and_lonely_people_are_refused():
     with pytest.raises(SetupError, match="no defence"):
-        run(JobConfig(), "swap")
+        run(REDACTING, "swap")
     alone = people(3, 2).take([0, 2, 4])
     with pytest.raises(SetupError, match="nobody has two pictures"):
-        attack_faces(JobConfig(), people(3, 1), alone, TINY, (), KEY)
+        attack_faces(REDACTING, people(3, 1), alone, TINY, (), KEY)
 
 
 def test_quick_is_smaller_in_every_way():

@@ -101,7 +101,8 @@ def test_the_shipped_network_sees_how_far_a_portrait_moved():
 
 
 def test_without_a_name_there_is_no_reader():
-    assert own_attribute_reader(load_config(None)) is None
+    without = load_config(None, ("replace.generator=null", "replace.attributes=null"))
+    assert own_attribute_reader(without) is None
 
 
 def test_missing_teachers_are_named(tmp_path):

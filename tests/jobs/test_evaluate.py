@@ -19,7 +19,10 @@ from jobs.evaluate import EvaluateOptions, evaluate_faces, write_grid
 from jobs.evaluate_ours import OwnReplacement
 
 KEY = bytes(range(32))
-OWN = {"generator": "g", "attributes": "a", "encoder": "e", "other_anchors": 1}
+OWN = {
+    "generator": "g", "attributes": "a", "encoder": "e", "denoiser": None, "other_anchors": 1,
+}  # fmt: skip
+REDACTING = JobConfig(replace={"generator": None})
 
 
 class PixelJudge:
@@ -114,7 +117,7 @@ def measured(config, faces, **options):
 
 
 def test_baselines_lie_between_untouched_and_mask(stand_ins):
-    result, found = measured(JobConfig(), people(30, seed=1))
+    result, found = measured(REDACTING, people(30, seed=1))
     subjects = {f.subject for f in result.figures}
     assert subjects == {"untouched", "blur", "pixelate", "mask", "k_same", "noise", "redact"}
     match = {s: found[s, "match_original_far_0.01"].estimate.value for s in subjects}
@@ -131,24 +134,24 @@ def test_baselines_lie_between_untouched_and_mask(stand_ins):
 
 def test_only_what_was_asked_for_is_measured(stand_ins):
     result, found = measured(
-        JobConfig(), people(20, seed=2), subjects=("mask",), max_queries=6, eye_distances_px=(0, 20)
+        REDACTING, people(20, seed=2), subjects=("mask",), max_queries=6, eye_distances_px=(0, 20)
     )
     assert {f.subject for f in result.figures} == {"mask"}
     assert {f.dataset for f in result.figures} == {"made", "made@20px"}
     assert found["mask", "match_original_far_0.01"].estimate.n == 6
     with pytest.raises(SetupError, match=r"no subject \['ours'\]"):
-        measured(JobConfig(), people(4, seed=2), subjects=("ours",))
+        measured(REDACTING, people(4, seed=2), subjects=("ours",))
 
 
 def test_people_with_one_picture_cannot_be_searched(stand_ins):
     alone = people(5, seed=3).take([0, 2, 4])
     with pytest.raises(SetupError, match="nobody has two pictures"):
-        measured(JobConfig(), alone)
+        measured(REDACTING, alone)
 
 
 def test_our_replacement_is_judged_like_the_job_does(stand_ins, monkeypatch):
     monkeypatch.setattr(evaluate_ours, "generator", lambda _config: from_anchor)
-    config = JobConfig(replace=OWN)
+    config = JobConfig(replace=OWN, anchors={"bank": None})
     _, found = measured(config, people(30, seed=4), subjects=("ours", "ours_undiffused"))
     ours = found["ours", "match_original_far_0.001"].estimate
     assert ours.value == 0
@@ -158,7 +161,7 @@ def test_our_replacement_is_judged_like_the_job_does(stand_ins, monkeypatch):
 
 def test_a_generator_that_copies_ends_in_redaction(stand_ins, monkeypatch):
     monkeypatch.setattr(evaluate_ours, "generator", lambda _config: lambda crops, p, a: crops)
-    config = JobConfig(replace=OWN)
+    config = JobConfig(replace=OWN, anchors={"bank": None})
     _, found = measured(config, people(20, seed=5), subjects=("ours", "ours_undiffused"))
     assert found["ours_undiffused", "match_original_far_0.001"].estimate.value == 1
     assert found["ours", "redacted_share"].estimate.value == 1
@@ -170,7 +173,7 @@ def test_a_generator_that_copies_ends_in_redaction(stand_ins, monkeypatch):
 
 def test_a_release_shows_one_face_per_person_and_key(stand_ins, monkeypatch):
     monkeypatch.setattr(evaluate_ours, "generator", lambda _config: from_anchor)
-    own = OwnReplacement(JobConfig(replace=OWN), KEY)
+    own = OwnReplacement(JobConfig(replace=OWN, anchors={"bank": None}), KEY)
     faces = people(6, seed=7)
     first, again = (own.release(faces, KEY).crops_after for _ in range(2))
     other = own.release(faces, KEY[::-1]).crops_after
@@ -182,7 +185,7 @@ def test_a_release_shows_one_face_per_person_and_key(stand_ins, monkeypatch):
 
 def test_without_a_generator_there_is_nothing_of_ours():
     with pytest.raises(SetupError, match=r"replace\.generator"):
-        OwnReplacement(JobConfig(), KEY)
+        OwnReplacement(REDACTING, KEY)
 
 
 def test_grids_hide_originals_unless_shown(tmp_path):
