@@ -127,17 +127,26 @@ def attributes_command(
 def encoder_command(
     data: DataOption,
     out: OutOption,
-    steps: StepsOption = 8000,
+    teachers: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the teacher networks: labels ever new pictures and morphs."),
+    ] = None,
+    steps: StepsOption = 20_000,
     seconds: SecondsOption = 1e9,
     batch: BatchOption = None,
     resume: ResumeOption = False,
     init_from: InitOption = None,
     threads: ThreadsOption = 2,
 ) -> None:
-    """Distil the conditioning encoder into --out; a pack labelled with identity alone will do."""
+    """Distil the conditioning encoder into --out; a pack labelled with identity alone will do.
+
+    With --teachers the teacher looks at every picture itself, so pictures and people can be varied
+    without end. Without it the pack's labels are fitted: few faces, and always the same.
+    """
     from jobs.training import RunOptions, run_encoder
 
-    run_encoder(RunOptions(data, out, steps, seconds, resume, init_from, threads, batch))
+    options = RunOptions(data, out, steps, seconds, resume, init_from, threads, batch)
+    run_encoder(options, teachers)
 
 
 @app.command("generator")

@@ -32,6 +32,7 @@ from deid_ops.models.ship import (
 from deid_ops.swap.retarget import FaceShape
 from deid_ops.train.attributes import AttributeTraining, shape_of_pack, train_attributes
 from deid_ops.train.data import Pack
+from deid_ops.train.distil import OnlineTeacher
 from deid_ops.train.encoder import EncoderTraining, train_encoder
 from deid_ops.train.facedancer import FaceDancerTraining, train_facedancer
 from deid_ops.train.files import (
@@ -39,6 +40,7 @@ from deid_ops.train.files import (
     save_weights,
     start_from,
     trained,
+    trained_encoder,
     use_threads,
 )
 from deid_ops.train.generator import train_generator
@@ -118,10 +120,13 @@ def run_attributes(options: RunOptions) -> None:
     save_weights(net, options.out / ATTRIBUTES_AVERAGE)
 
 
-def run_encoder(options: RunOptions) -> None:
-    """Distil the conditioning encoder."""
+def run_encoder(options: RunOptions, teachers: Path | None = None) -> None:
+    """Distil the conditioning encoder: from the teacher itself, or from the pack's labels."""
+    pack, teacher = options.prepare(), None
+    if teachers is not None:
+        teacher = OnlineTeacher(load_teacher(teachers / TEACHER_FILE), options.threads)
     net = train_encoder(
-        options.prepare(),
+        pack,
         options.batched(EncoderTraining()),
         options.budget(),
         options.out / "encoder.pt",
@@ -129,6 +134,7 @@ def run_encoder(options: RunOptions) -> None:
         progress(options.steps),
         resume=options.resume,
         start_from=start_from(CompactEncoder(), options.init_from),
+        teacher=teacher,
     )
     save_weights(net, options.out / ENCODER_AVERAGE)
 
@@ -145,7 +151,7 @@ def run_generator(
     pack = options.prepare()
     encoders: list[TeacherEncoder | CompactEncoder] = [load_teacher(teachers / TEACHER_FILE)]
     if student is not None:
-        encoders.append(freeze(trained(CompactEncoder(), student / ENCODER_AVERAGE)))
+        encoders.append(freeze(trained_encoder(student / ENCODER_AVERAGE)))
     measuring = trained(blank_attributes(), attributes / ATTRIBUTES_AVERAGE).requires_grad_(False)
     net = train_generator(
         pack,
@@ -210,7 +216,7 @@ def run_export(
         shape = FaceShape.load(attributes / SHAPE_FILE)
         files["attributes"] = ship_attributes(net, shape, about)
     if encoder is not None:
-        files["encoder"] = ship_encoder(trained(CompactEncoder(), encoder / ENCODER_AVERAGE), about)
+        files["encoder"] = ship_encoder(trained_encoder(encoder / ENCODER_AVERAGE), about)
     if generator is not None:
         painter = trained(LeakProofGenerator(), generator / GENERATOR_AVERAGE)
         files["generator"] = ship_generator(painter, about)

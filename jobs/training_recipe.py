@@ -102,7 +102,10 @@ def run_recipe(
             attributes / ATTRIBUTES_AVERAGE,
             lambda: run_attributes(options(attributes, recipe.attributes)),
         ),
-        (encoder / ENCODER_AVERAGE, lambda: run_encoder(options(encoder, recipe.encoder))),
+        (
+            encoder / ENCODER_AVERAGE,
+            lambda: run_encoder(options(encoder, recipe.encoder), teachers),
+        ),
         (
             out / "anchors.npz",
             lambda: run_anchors(pack, out, _density(recipe.anchors), licence),

@@ -24,8 +24,10 @@ from deid_ops.models.blocks import PlainBlock, channels_last
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
-# expansion, channels, repeats, first stride
 EncoderT = TypeVar("EncoderT", bound=nn.Module)
+COMPACT_WIDE = 512
+COMPACT_STAGE_ENDS = (4, 9, 14)  # layers of the own encoder's body that end at 28, 14 and 7 px
+# expansion, channels, repeats, first stride
 TEACHER_STAGES = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))
 
 
@@ -184,15 +186,28 @@ def _fold(module: nn.Module) -> None:
 class CompactEncoder(nn.Module):
     """This project's own encoder: a residual network on a 4x pixel-unshuffled face.
 
-    The same size class as MobileFaceNet (about 2 M parameters, 0.2 GMAC), but of dense
+    The same size class as MobileFaceNet (about 2 M parameters, 0.24 GMAC), but of dense
     convolutions at 28, 14 and 7 px: on CPUs they run at full speed forward and backward, where
     depthwise ones wait for memory. It is also another architecture than the teacher's, so that a
     generator trained against both cannot exploit one of them.
+
+    The vector is the sum of two readings of the last map: a plain one, and one of `wide` channels
+    weighed place by place. The second costs 2 % of the work and learns faster.
+
+    Args:
+        channels: at 28, 14 and 7 px.
+        dim: of the vector.
+        wide: channels of the second reading; 0 leaves it out (the first weights that shipped).
     """
 
-    def __init__(self, channels: tuple[int, int, int] = (64, 112, 160), dim: int = 128) -> None:
+    def __init__(
+        self,
+        channels: tuple[int, int, int] = (64, 112, 160),
+        dim: int = 128,
+        wide: int = COMPACT_WIDE,
+    ) -> None:
         super().__init__()
-        a, b, c = channels
+        self.channels = a, b, c = channels
         self.body = nn.Sequential(
             nn.PixelUnshuffle(4),
             nn.Conv2d(48, a, 3, 1, 1, bias=False),
@@ -209,17 +224,33 @@ class CompactEncoder(nn.Module):
         self.place = _GlobalDepthwise(c, 7)
         self.mix = nn.Linear(c, c)
         self.head = nn.Linear(2 * c, dim)
+        self.wide = _wide_head(c, wide, dim) if wide else None
 
     def forward(self, faces_rgb01: Tensor) -> Tensor:
         """Map [n, 3, 112, 112] RGB in [0, 1] to [n, 128], not normalised."""
-        x = self.body(faces_rgb01 * 2.0 - 1.0)
-        placed = functional.relu(self.mix(self.place(x).flatten(1)))
-        out: Tensor = self.head(torch.cat([placed, x.mean((2, 3))], 1))
-        return out
+        return self.with_features(faces_rgb01)[0]
 
     def with_features(self, faces_rgb01: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the vector alone: this encoder compares no features."""
-        return self(faces_rgb01), []
+        """Also return the maps after the stages at 28, 14 and 7 px."""
+        x, features = faces_rgb01 * 2.0 - 1.0, []
+        for index, layer in enumerate(self.body):
+            x = layer(x)
+            if index in COMPACT_STAGE_ENDS:
+                features.append(x)
+        placed = functional.relu(self.mix(self.place(x).flatten(1)))
+        out: Tensor = self.head(torch.cat([placed, x.mean((2, 3))], 1))
+        return out if self.wide is None else out + self.wide(x), features
+
+
+def _wide_head(inputs: int, wide: int, dim: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, wide, 1, bias=False),
+        nn.BatchNorm2d(wide),
+        nn.ReLU(inplace=True),
+        _GlobalDepthwise(wide, 7),
+        nn.Flatten(),
+        nn.Linear(wide, dim),
+    )
 
 
 def _halve(inputs: int, outputs: int) -> tuple[nn.Module, ...]:

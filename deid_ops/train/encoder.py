@@ -1,26 +1,30 @@
 """Distil the conditioning encoder from the teacher's identity vectors.
 
-Command: `deid train encoder --data PACK --out DIR`. Loss: 1 - cosine to the teacher's vector of
-the clean crop, plus the relational term: the cosines between the faces of a batch shall be the
-teacher's (Park et al. 2019). Inputs are jittered, darkened, mirrored and shrunk, labels are not:
-the student learns to see through what a camera does.
+Command: `deid train encoder --data PACK --teachers DIR --out DIR`. The teacher sees the very
+pictures the student sees, so these are varied without end and people are mixed (`variations.py`):
+labels of a fixed set can be learnt by heart, a function cannot (Beyer et al. 2022). Loss: 1 -
+cosine to the teacher's vector, the relations within the batch, and the teacher's maps, which show
+the way at first and fade to nothing (`distil.py`).
+
+Without a teacher the pack's labels of the clean crops are fitted. Inputs are then jittered,
+darkened, mirrored and shrunk, labels are not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
 from deid_ops.models.blocks import channels_last
 from deid_ops.models.encoder import CompactEncoder
 from deid_ops.train.augment import Jitter, lower_resolution, photometric, random_similarity, warp
 from deid_ops.train.data import Pack
+from deid_ops.train.distil import FeatureMatch, OnlineTeacher, agreement, distillation_loss
 from deid_ops.train.loop import (
     Average,
     Budget,
@@ -34,6 +38,8 @@ from deid_ops.train.loop import (
     to_float01,
 )
 from deid_ops.train.losses import encoder_view
+from deid_ops.train.variations import FaceCrops, Variations, vary
+from deid_ops.types import I64
 
 JITTER = Jitter(rotation_deg=6.0, scale=0.05, shift_px=2.5, low_resolution=0.3, smallest=0.25)
 
@@ -43,26 +49,78 @@ class EncoderTraining:
     """Settings of one training."""
 
     batch: int = 64
-    rate: float = 2e-3
-    warmup: int = 80
+    rate: float = 3e-3
+    warmup: int = 200
     weight_decay: float = 0.05
     ema: float = 0.998
     seed: int = 31
-    w_relation: float = 3.0
-    all_rows: bool = True  # no verification is done on the pack: its validation part is data too
+    w_relation: float = 2.0
+    w_features: float = 12.0  # at the first step; falls to 0 at the last
+    variations: Variations = field(default_factory=Variations)
+    validate_every: int = 250  # steps
+    validation_rows: int = 512  # at most
 
 
-def distillation_loss(got: Tensor, wanted_unit: Tensor) -> dict[str, Tensor]:
-    """Return the cosine and the relational loss of vectors [n, d] against unit vectors [n, d].
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A batch of pictures and what the teacher says about them."""
 
-    Example:
-        >>> unit = torch.eye(4)
-        >>> [round(float(v), 6) for v in distillation_loss(2 * unit, unit).values()]
-        [0.0, 0.0]
+    view: Tensor  # [n, 3, 112, 112]
+    wanted_unit: Tensor  # [n, 128]
+    maps: list[Tensor]  # of the teacher's stages; empty where only labels are known
+
+
+Lessons = Callable[[np.random.Generator], Lesson]
+
+
+def stored_lessons(pack: Pack, batch: int) -> Lessons:
+    """Return a source of lessons from the pack's own labels."""
+    rows = pack.rows(0)
+
+    def lesson(rng: np.random.Generator) -> Lesson:
+        chosen = rows[rng.integers(0, len(rows), batch)]
+        images = to_float01(pack.columns["crops_rgb"][chosen])
+        flip = torch.from_numpy(rng.random(batch) < 0.5)[:, None, None, None]
+        images = torch.where(flip, images.flip(3), images)
+        images = warp(images, random_similarity(batch, rng, JITTER))
+        images = photometric(lower_resolution(images, rng, JITTER), rng, JITTER)
+        labels = torch.from_numpy(pack.columns["identity_unit"][chosen])
+        return Lesson(_window(images), labels, [])
+
+    return lesson
+
+
+def online_lessons(
+    pack: Pack, batch: int, variations: Variations, teacher: OnlineTeacher
+) -> Lessons:
+    """Return a source of lessons that the teacher gives on varied pictures."""
+    rows, crops = pack.rows(0), pack.columns["crops_rgb"]
+    whole = rows[(pack.columns["inside_bits"][rows] == 255).all(1)]
+
+    def faces(chosen: I64) -> FaceCrops:
+        return FaceCrops(crops[chosen], pack.inside(chosen))
+
+    def lesson(rng: np.random.Generator) -> Lesson:
+        first, second = rows[rng.integers(0, len(rows), (2, batch))]
+        around = crops[whole[rng.integers(0, len(whole), batch)]] if len(whole) else None
+        images = vary(faces(first), faces(second), around, rng, variations)
+        view = to_float01(images)
+        return Lesson(view, *teacher(view))
+
+    return lesson
+
+
+def validation(pack: Pack, most: int) -> tuple[Tensor, Tensor] | None:
+    """Return held-out pictures and the teacher's vectors of them; None where too few are held out.
+
+    They are taken evenly over the pack's sources.
     """
-    unit = functional.normalize(got.float(), dim=1)
-    relation = (unit @ unit.T - wanted_unit @ wanted_unit.T).abs().mean()
-    return {"cosine": (1.0 - (unit * wanted_unit).sum(1)).mean(), "relation": relation}
+    rows = pack.rows(1)
+    if len(rows) < 3:
+        return None
+    rows = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)]
+    labels = torch.from_numpy(pack.columns["identity_unit"][rows])
+    return _window(to_float01(pack.columns["crops_rgb"][rows])), labels
 
 
 def train_encoder(
@@ -75,35 +133,56 @@ def train_encoder(
     *,
     resume: bool = False,
     start_from: CompactEncoder | None = None,
+    teacher: OnlineTeacher | None = None,
 ) -> CompactEncoder:
-    """Train and return the averaged network; arguments as in `train_attributes`."""
-    rows = np.arange(len(pack)) if config.all_rows else pack.rows(0)
-    crops = np.asarray(pack.columns["crops_rgb"])
-    labels = np.asarray(pack.columns["identity_unit"])
+    """Train and return the averaged network; arguments as in `train_attributes`.
+
+    With a `teacher` it labels what the student sees; without one the pack's labels are fitted.
+    """
     torch.manual_seed(config.seed)
     net = channels_last(start_from or CompactEncoder()).train()
+    modules: dict[str, nn.Module] = {"net": net}
+    if teacher is None:
+        match, lessons = None, stored_lessons(pack, config.batch)
+    else:
+        lessons = online_lessons(pack, config.batch, config.variations, teacher)
+        modules["match"] = match = FeatureMatch(net.channels, teacher.channels)
     optimiser = torch.optim.AdamW(
-        net.parameters(), config.rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
+        [parameter for module in modules.values() for parameter in module.parameters()],
+        config.rate,
+        betas=(0.9, 0.98),
+        weight_decay=config.weight_decay,
     )
     average = Average(net, config.ema)
-    state = State({"net": net, "average": average, "optimiser": optimiser}, config.seed)
+    state = State({**modules, "average": average, "optimiser": optimiser}, config.seed)
     if resume and checkpoint is not None:
         state.load(checkpoint)
+    held = validation(pack, config.validation_rows)
 
     def step(number: int) -> Mapping[str, float]:
-        rng = state.rng
-        chosen = rows[rng.integers(0, len(rows), config.batch)]
-        images = to_float01(crops[chosen])
-        flip = torch.from_numpy(rng.random(len(chosen)) < 0.5)[:, None, None, None]
-        images = torch.where(flip, images.flip(3), images)
-        images = warp(images, random_similarity(len(chosen), rng, JITTER))
-        images = photometric(lower_resolution(images, rng, JITTER), rng, JITTER)
-        view = encoder_view(images).contiguous(memory_format=torch.channels_last)
-        losses = distillation_loss(net(view), torch.from_numpy(labels[chosen]))
+        lesson = lessons(state.rng)
+        got, maps = net.with_features(lesson.view)
+        losses = distillation_loss(got, lesson.wanted_unit)
+        terms = [losses["cosine"], config.w_relation * losses["relation"]]
+        if match is not None:
+            losses["features"] = match(maps, lesson.maps)
+            fade = max(0.0, 1.0 - number / budget.max_steps)
+            terms.append(config.w_features * fade * losses["features"])
         set_rate(optimiser, config.rate * half_cosine(number, budget.max_steps, config.warmup))
-        descend([losses["cosine"], config.w_relation * losses["relation"]], optimiser)
+        descend(terms, optimiser)
         average.update(net, number)
+        if held and (number + 1) % config.validate_every == 0:
+            report(number + 1, agreement(_embed(average.net, held[0]), held[1]))
         return {name: float(value.detach()) for name, value in losses.items()}
 
     run(state, step, budget, checkpoint, clock, report)
     return average.net
+
+
+@torch.no_grad()
+def _embed(net: CompactEncoder, views01: Tensor, batch: int = 64) -> Tensor:
+    return torch.cat([net(views) for views in torch.split(views01, batch)])
+
+
+def _window(crops01: Tensor) -> Tensor:
+    return encoder_view(crops01).contiguous(memory_format=torch.channels_last)

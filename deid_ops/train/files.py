@@ -10,6 +10,7 @@ import torch
 
 from deid_ops.errors import SetupError
 from deid_ops.models.attributes import AttributeNet
+from deid_ops.models.encoder import CompactEncoder
 from deid_ops.models.export import load_weights
 from deid_ops.swap.layout import N_POINTS
 
@@ -31,7 +32,12 @@ def start_from(net: NetT, path: Path | None) -> NetT | None:
         return None
     if not path.is_file():
         raise SetupError(f"{path}: no such file to start from")
-    load_weights(net, onnx.load(path))
+    try:
+        load_weights(net, onnx.load(path))
+    except SetupError as error:
+        raise SetupError(
+            f"{path}: cannot start from this file, train without it: {error}"
+        ) from error
     return net
 
 
@@ -41,10 +47,25 @@ def trained(net: NetT, path: Path) -> NetT:
     Raises:
         SetupError: the training has not been run.
     """
+    net.load_state_dict(_averaged(path))
+    return net.eval()
+
+
+def trained_encoder(path: Path) -> CompactEncoder:
+    """Return a trained encoder, with the wide reading or, from before there was one, without.
+
+    Raises:
+        SetupError: the training has not been run.
+    """
+    has_wide = any(name.startswith("wide.") for name in _averaged(path))
+    return trained(CompactEncoder() if has_wide else CompactEncoder(wide=0), path)
+
+
+def _averaged(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise SetupError(f"{path}: not trained yet; run the matching `deid train` command first")
-    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return net.eval()
+    state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
 
 
 def save_weights(net: torch.nn.Module, path: Path) -> None:

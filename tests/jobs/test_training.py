@@ -16,7 +16,9 @@ pytest.importorskip("torch")
 from deid_ops.anchors.bank import load_bank
 from deid_ops.anchors.density import DensityConfig
 from deid_ops.errors import SetupError
+from deid_ops.models.ship import ship_encoder
 from deid_ops.train.data import COLUMNS, FORMAT_VERSION
+from deid_ops.train.files import save_weights, trained_encoder
 from jobs.cli_train import open_source
 from jobs.training import (
     RunOptions,
@@ -72,6 +74,35 @@ def test_train_export_and_start_from_the_file(pack_folder: Path, tmp_path: Path)
     )
     run_encoder(again)
     assert (tmp_path / "again" / "encoder_average.pt").is_file()
+
+
+def test_encoders_from_before_the_wide_reading(tmp_path: Path) -> None:
+    """Averages are read as they are; a file without it cannot begin a training."""
+    import torch
+
+    from deid_ops.models.encoder import CompactEncoder
+
+    for wide in (0, 512):
+        save_weights(CompactEncoder(wide=wide), tmp_path / "average.pt")
+        net = trained_encoder(tmp_path / "average.pt")
+        assert (net.wide is None) == (wide == 0)
+        assert net(torch.zeros(1, 3, 112, 112)).shape == (1, 128)
+    with pytest.raises(SetupError, match="not trained yet"):
+        trained_encoder(tmp_path / "none.pt")
+    old = CompactEncoder(wide=0)
+    for value in old.state_dict().values():  # equal weights would be stored once, under one name
+        if value.is_floating_point():
+            value.add_(torch.rand_like(value), alpha=0.1)
+    file = tmp_path / "old.onnx"
+    file.write_bytes(ship_encoder(old, {}).model.SerializeToString())
+    with pytest.raises(SetupError, match=r"cannot start from this file.*wide\."):
+        start_from(CompactEncoder(), file)
+    assert start_from(CompactEncoder(wide=0), file) is not None
+
+
+def test_a_teacher_that_is_missing_is_named(pack_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="no such teacher"):
+        run_encoder(RunOptions(pack_folder, tmp_path, 1, threads=1, batch=4), tmp_path)
 
 
 def test_options_that_exclude_each_other(pack_folder: Path, tmp_path: Path) -> None:
