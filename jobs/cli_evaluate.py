@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shlex
 import sys
 import uuid
@@ -105,7 +106,7 @@ def evaluate(
     """
     from jobs.evaluate import EvaluateOptions, evaluate_clips, evaluate_faces, write_grid
     from jobs.facesets import load_face_set
-    from jobs.keys import key_of_run
+    from jobs.keys import KEY_BYTES, key_from_file
     from jobs.models import first_detector
 
     if faces is None and not clip:
@@ -123,7 +124,8 @@ def evaluate(
     )
     if faces is not None:
         loaded = load_face_set(faces, lambda: first_detector(settings), limit=limit)
-        key = key_of_run(key_file) if settings.replace.generator else b""
+        # a measurement needs no lasting identities: without a key file they are drawn anew
+        key = secrets.token_bytes(KEY_BYTES) if key_file is None else key_from_file(key_file)
         result = evaluate_faces(settings, loaded, options, key, reader)
         figures.extend(result.figures)
         for dataset, samples in result.samples.items():

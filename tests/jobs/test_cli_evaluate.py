@@ -82,7 +82,7 @@ def test_calibrate_then_evaluate_into_a_lake(cli, archive, tmp_path, monkeypatch
     out, lake = tmp_path / "report", tmp_path / "lake"
     result = cli(
         "evaluate", archive, "--out", out, "--lake", lake,
-        "--far", "0.01",
+        "--far", "0.01", "--set", "replace.generator=null",
         "--subject", "untouched", "--subject", "mask",
     )  # fmt: skip
     assert result.exit_code == 0
