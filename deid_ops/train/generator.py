@@ -20,12 +20,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from deid_ops.models.attributes import AttributeNet
 from deid_ops.models.blocks import channels_last
 from deid_ops.models.discriminator import PatchDiscriminator, hinge_critic
 from deid_ops.models.encoder import CompactEncoder, TeacherEncoder
-from deid_ops.models.generator import GeneratorConfig, LeakProofGenerator
+from deid_ops.models.generator import GeneratorConfig, LeakProofGenerator, enlarge_light
 from deid_ops.swap.retarget import FaceShape
 from deid_ops.train.data import Pack
 from deid_ops.train.loop import (
@@ -83,6 +84,11 @@ def paint_losses(
     output = paint(batch.points_px, slice(None))
     own = batch.own
     losses = {"l1": config.w_l1 * masked_l1(output[own], batch.images01[own], batch.weight[own])}
+    losses["unseen"] = config.w_unseen * masked_l1(
+        output,
+        enlarge_light(functional.avg_pool2d(batch.images01, CELL_PX)),
+        net.mask * (1.0 - batch.weight),
+    )
     share_own = float(own.float().mean())
     if with_identity:
         terms = identity_terms(
