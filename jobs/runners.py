@@ -173,10 +173,10 @@ def _knock(address: str | None) -> None:
 
 
 def _configure(section: RaySection) -> None:
-    import ray
+    import ray.data  # sets up its logger
 
     for handler in logging.getLogger("ray.data").handlers:
-        if not isinstance(handler, logging.FileHandler):
+        if isinstance(handler, logging.StreamHandler):
             handler.setLevel(logging.ERROR)  # the job reports progress itself; the file has all
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = False
