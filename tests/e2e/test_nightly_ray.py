@@ -31,9 +31,22 @@ def outcome(lake):
 
 
 def worker_pids():
-    listing = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
-    lines = [line.split(None, 1) for line in listing.stdout.splitlines()]
-    return [int(pid) for pid, args in lines if args.startswith("ray::MapWorker")]
+    """Workers of the cluster that this process started; others on the machine are not ours."""
+    listing = subprocess.run(
+        ["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
+    )
+    rows = [line.split(None, 2) for line in listing.stdout.splitlines()[1:]]
+    parent = {int(pid): int(ppid) for pid, ppid, _ in rows}
+
+    def is_ours(pid):
+        while pid in parent:
+            if pid == os.getpid():
+                return True
+            pid = parent[pid]
+        return False
+
+    workers = [int(pid) for pid, _, args in rows if args.startswith("ray::MapWorker")]
+    return [pid for pid in workers if is_ours(pid)]
 
 
 def test_ray_and_inline_give_the_same_tables(request_for, tmp_path):
