@@ -14,13 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from deid_ops.attacks.defences import (
-    Defence,
-    Treated,
-    apply_defence,
-    hard_mask,
-    paste_crop,
-)
+from deid_ops.attacks.defences import Defence, Treated, apply_defence, hard_mask
 from deid_ops.attacks.figures import (
     attackable_rows,
     linkage_figures,
@@ -40,7 +34,7 @@ from deid_ops.errors import SetupError
 from deid_ops.judge.protocol import EmbedFaces, Judge
 from deid_ops.metrics.faceset import FaceSet
 from deid_ops.metrics.figures import Figure
-from deid_ops.swap.crop import crop_matrices, warp_crop
+from deid_ops.swap.crop import crop_matrices, paste_crop, warp_crop
 from deid_ops.types import F32, I64, U8
 from jobs.attack_options import AttackOptions, defences
 from jobs.config import JobConfig

@@ -28,7 +28,7 @@ from deid_ops.metrics.figures import Figure, far_name
 from deid_ops.metrics.image import psnr
 from deid_ops.metrics.stats import clustered_rate, mean_estimate, rate
 from deid_ops.metrics.temporal import temporal_consistency
-from deid_ops.metrics.utility import AttributeReader, attribute_figures
+from deid_ops.metrics.utility import READER_SIZE_PX, AttributeReader, attribute_figures
 from deid_ops.swap.crop import EYE_DISTANCE_PX, crop_matrices, warp_crop
 from deid_ops.types import F32, U8, Bool, Span
 from deid_ops.video.child import open_frames
@@ -180,8 +180,8 @@ def _sample(
         sampled.swapped.append(bool(sidecar.swapped[row]))
         sampled.found.append(bool(again.shape[1] and again[k].max() >= _SAME_FACE_IOU))
         matrix = crop_matrices(points)[0]
-        sampled.crops_before.append(warp_crop(before, matrix, 256))
-        sampled.crops_after.append(warp_crop(after, matrix, 256))
+        sampled.crops_before.append(warp_crop(before, matrix, READER_SIZE_PX))
+        sampled.crops_after.append(warp_crop(after, matrix, READER_SIZE_PX))
         for judge in judges:
             sampled.before.setdefault(judge.name, []).append(judge.embed(before, points)[0])
             sampled.after.setdefault(judge.name, []).append(judge.embed(after, points)[0])

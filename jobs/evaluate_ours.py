@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deid_ops.attacks.defences import Defence, Treated, hard_mask, paste_crop
+from deid_ops.attacks.defences import Defence, Treated, hard_mask
 from deid_ops.detect.quality import blurs, turns
 from deid_ops.errors import SetupError
 from deid_ops.judge.ladder import gate_faces
@@ -21,7 +21,14 @@ from deid_ops.metrics.faceset import FaceSet
 from deid_ops.pipeline.settle import JudgeOfCrops, ReplaceModels, settle_segment
 from deid_ops.pipeline.swap import GenerateCrops, swap_segment
 from deid_ops.redact.fill import CodeRange, Extent, RedactParams, draw_noise, fill_packed
-from deid_ops.swap.crop import CROP_SIZE_PX, apply_matrices, blend_mask, crop_matrices, warp_crop
+from deid_ops.swap.crop import (
+    CROP_SIZE_PX,
+    apply_matrices,
+    blend_mask,
+    crop_matrices,
+    paste_crop,
+    warp_crop,
+)
 from deid_ops.types import F32, I32, U8, FaceTracks, Reason
 from jobs.anchoring import Anchors
 from jobs.config import JobConfig

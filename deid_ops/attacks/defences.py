@@ -25,7 +25,7 @@ from deid_ops.swap.crop import (
     INNER_MASK,
     apply_matrices,
     crop_matrices,
-    invert_matrices,
+    paste_crop,
     warp_crop,
 )
 from deid_ops.types import F32, U8
@@ -182,24 +182,3 @@ def apply_defence(
     ]
     images, changed = zip(*pasted, strict=True)
     return Treated(faces.with_images(images), before, after, tuple(changed))
-
-
-def paste_crop(
-    image_bgr: U8, crop_bgr: U8, crop_from_frame: F32, weights: F32
-) -> tuple[U8, npt.NDArray[np.bool_]]:
-    """Blend a crop back into its picture.
-
-    Returns:
-        The picture and `[h, w]` where its pixels may have changed (weight above 0).
-    """
-    inverse = invert_matrices(crop_from_frame[None])[0]
-    size = (image_bgr.shape[1], image_bgr.shape[0])
-    warped = cv2.warpAffine(
-        crop_bgr, inverse, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    weight = cv2.warpAffine(weights, inverse, size, flags=cv2.INTER_LINEAR)[..., None]
-    blended = weight * warped.astype(np.float32) + (1.0 - weight) * image_bgr.astype(np.float32)
-    inside = weight[..., 0] > 0
-    out = image_bgr.copy()
-    out[inside] = np.clip(np.rint(blended[inside]), 0, 255).astype(np.uint8)
-    return out, np.asarray(inside)

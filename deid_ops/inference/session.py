@@ -25,7 +25,16 @@ _SEVERITY_ERROR = 3  # exporters leave unused initializers behind; ORT warns abo
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """How the sessions of a worker run; the fields are the arguments of `OrtModel`."""
+    """How the sessions of a worker run.
+
+    Attributes:
+        providers: in order of preference, of `cpu`, `cuda` and `tensorrt`. Accelerators that are
+            asked for must start: a silent fall back to the CPU is an error here.
+        threads: CPU threads for one operator; 0 leaves the choice to ONNX Runtime.
+        gpu_mem_limit_bytes: upper bound of a session's CUDA arena; 0 for none.
+        spinning: threads that wait for the next operator of a run keep their core (a quarter faster
+            where the worker has its cores for itself, slower where workers share them).
+    """
 
     providers: tuple[str, ...] = ("cpu",)
     threads: int = 0
@@ -34,15 +43,7 @@ class Runtime:
 
     def open(self, model: str | bytes, buckets: tuple[int, ...], name: str) -> OrtModel:
         """Open a model. On the CPU any batch length is as good as another: no buckets."""
-        return OrtModel(
-            model,
-            self.providers,
-            buckets if self.on_accelerator else (),
-            self.threads,
-            gpu_mem_limit_bytes=self.gpu_mem_limit_bytes,
-            spinning=self.spinning,
-            name=name,
-        )
+        return OrtModel(model, self, buckets if self.on_accelerator else (), name)
 
     @property
     def on_accelerator(self) -> bool:
@@ -62,13 +63,8 @@ class OrtModel:
 
     Args:
         model: path of a file, or the serialised graph.
-        providers: in order of preference, of `cpu`, `cuda` and `tensorrt`. Accelerators that are
-            asked for must start: a silent fall back to the CPU is an error here.
+        runtime: providers and threads.
         buckets: allowed batch lengths; empty to run every batch as it comes.
-        threads: CPU threads for one operator; 0 leaves the choice to ONNX Runtime.
-        gpu_mem_limit_bytes: upper bound of this session's CUDA arena; 0 for none.
-        spinning: threads that wait for the next operator of a run keep their core (a quarter faster
-            where the worker has its cores for itself, slower where workers share them).
         name: what messages call a graph given as bytes.
 
     Raises:
@@ -76,7 +72,7 @@ class OrtModel:
             not start.
 
     Example:
-        >>> model = OrtModel("encoder.onnx", providers=("cpu",))  # doctest: +SKIP
+        >>> model = OrtModel("encoder.onnx")  # doctest: +SKIP
         >>> model.run({"crops": crops})["embedding"].shape  # doctest: +SKIP
         (7, 128)
     """
@@ -84,19 +80,13 @@ class OrtModel:
     def __init__(
         self,
         model: str | bytes,
-        providers: tuple[str, ...] = ("cpu",),
+        runtime: Runtime = CPU,
         buckets: tuple[int, ...] = DEFAULT_BUCKETS,
-        threads: int = 0,
-        *,
-        gpu_mem_limit_bytes: int = 0,
-        spinning: bool = False,
         name: str = "model in memory",
     ) -> None:
         self.source = model if isinstance(model, str) else name
-        self._session = _open(
-            model, self.source, Runtime(tuple(providers), threads, gpu_mem_limit_bytes, spinning)
-        )
-        self.provider = _provider_in_use(self._session, providers, self.source)
+        self._session = _open(model, self.source, runtime)
+        self.provider = _provider_in_use(self._session, runtime.providers, self.source)
         self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
         self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
         fixed = {s.dims[0] for s in self.inputs if s.dims and isinstance(s.dims[0], int)}

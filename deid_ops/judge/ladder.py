@@ -77,6 +77,15 @@ class LadderParams:
         tries += [(self.other_anchors, strength) for strength in self.noise_strengths[1:]]
         return tuple(Attempt(i, anchor, strength) for i, (anchor, strength) in enumerate(tries))
 
+    def moves_anchor(self, attempt: Attempt) -> bool:
+        """Tell whether a try gives tracks another anchor; stronger noise keeps the one they have.
+
+        Example:
+            >>> [LadderParams().moves_anchor(a) for a in LadderParams().attempts()]
+            [False, True, False]
+        """
+        return attempt.anchor_number > 0 and attempt.noise_strength == self.noise_strengths[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -184,9 +193,7 @@ def faces_to_retry(
     """
     if len(accepted) != len(track_of_face):
         raise InvariantError(f"faces_to_retry: {len(accepted)} faces, {len(track_of_face)} tracks")
-    first_strength = params.noise_strengths[0]
-    moves = next_attempt.anchor_number > 0 and next_attempt.noise_strength == first_strength
-    if not moves or len(accepted) == 0:
+    if not params.moves_anchor(next_attempt) or len(accepted) == 0:
         return np.asarray(~accepted)
     n_faces = np.bincount(track_of_face)
     n_failed = np.bincount(track_of_face, weights=(~accepted).astype(np.float64))

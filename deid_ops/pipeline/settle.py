@@ -134,23 +134,27 @@ class _Ladder:
 
     def climb(self, attempt: Attempt) -> None:
         """Generate, diffuse and judge the faces that this try is for."""
-        accepted = np.array([a is not None for a in self.accepted_in], dtype=np.bool_)
-        if attempt.number == 0:
-            faces = np.arange(len(accepted))
-        else:
-            retry = faces_to_retry(accepted, self.track, attempt, self.params)
-            faces = np.flatnonzero(retry)
-        before = self._state_of(faces)
-        faces = self._change_anchor(faces, attempt) if attempt.number else faces
+        accepted = self._accepted()
+        moves = self.params.moves_anchor(attempt)
+        faces = np.flatnonzero(faces_to_retry(accepted, self.track, attempt, self.params))
+        if moves:
+            faces = self._with_anchor(faces, attempt.anchor_number)
         if len(faces) == 0:
             return
+        before = self._state_of(faces) if moves else None
+        if moves:
+            self._change_anchor(faces, attempt.anchor_number)
         anchors = self._anchors(faces)
         crops = self.base[faces]
         if self.models.diffuse is not None:
             strength, tracks = attempt.noise_strength, self.track[faces]
             crops = self.models.diffuse(crops, self.points[faces], anchors, strength, tracks)
         self._judge(faces, crops, attempt)
-        self._undo_where_worse(before, accepted)
+        if before is not None:
+            self._undo_where_worse(before, accepted)
+
+    def _accepted(self) -> Bool:
+        return np.array([a is not None for a in self.accepted_in], dtype=np.bool_)
 
     def _state_of(self, faces: I64) -> _State:
         """Copy everything that a try may change, for these faces."""
@@ -166,7 +170,7 @@ class _Ladder:
 
     def _undo_where_worse(self, before: _State, accepted_before: Bool) -> None:
         """Give tracks back what they had, where the try left fewer faces accepted."""
-        accepted = np.array([a is not None for a in self.accepted_in], dtype=np.bool_)
+        accepted = self._accepted()
         n_tracks = int(self.track.max(initial=-1)) + 1
         count_before = np.bincount(self.track[accepted_before], minlength=n_tracks)
         worse = np.bincount(self.track[accepted], minlength=n_tracks) < count_before
@@ -178,20 +182,17 @@ class _Ladder:
                 self.accepted_in[face] = before.accepted_in[k]
                 self.failure[face] = before.failure[k]
 
-    def _change_anchor(self, faces: I64, attempt: Attempt) -> I64:
-        """Generate anew where the try asks for another anchor; drop tracks that have none left."""
-        behind = faces[self.anchor_number[faces] < attempt.anchor_number]
-        if attempt.noise_strength != self.params.noise_strengths[0]:
-            return faces  # stronger noise keeps the anchor that the track has
-        tracks = [int(t) for t in self.track[behind]]
-        able = [self.anchor_of_track(t, attempt.anchor_number) is not None for t in tracks]
-        behind = np.asarray(behind[np.array(able, dtype=np.bool_)])
-        if len(behind):
-            self.anchor_number[behind] = attempt.anchor_number
-            self.base[behind] = self.models.generate(
-                self.base[behind], self.points[behind], self._anchors(behind)
-            )
-        return behind
+    def _with_anchor(self, faces: I64, number: int) -> I64:
+        """Return those of the faces whose track has an anchor of that number."""
+        able = [self.anchor_of_track(int(t), number) is not None for t in self.track[faces]]
+        return np.asarray(faces[np.array(able, dtype=np.bool_)])
+
+    def _change_anchor(self, faces: I64, number: int) -> None:
+        """Generate the faces anew, with their track's anchor of that number."""
+        self.anchor_number[faces] = number
+        self.base[faces] = self.models.generate(
+            self.base[faces], self.points[faces], self._anchors(faces)
+        )
 
     def _anchors(self, faces: I64) -> F32:
         vectors = [

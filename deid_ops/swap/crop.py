@@ -104,6 +104,31 @@ def warp_crop(frame: U8, crop_from_frame: F32, size_px: int = CROP_SIZE_PX) -> U
     return np.asarray(warped, dtype=np.uint8)
 
 
+def paste_crop(image_bgr: U8, crop_bgr: U8, crop_from_frame: F32, weights: F32) -> tuple[U8, Bool]:
+    """Blend a crop back into its picture.
+
+    Args:
+        image_bgr: `[h, w, 3]`, not changed.
+        crop_bgr: `[s, s, 3]`.
+        crop_from_frame: `[2, 3]`.
+        weights: `[s, s]` in [0, 1], for example `blend_mask()`.
+
+    Returns:
+        The picture and `[h, w]` where its pixels may have changed (weight above 0).
+    """
+    inverse = invert_matrices(crop_from_frame[None])[0]
+    size = (image_bgr.shape[1], image_bgr.shape[0])
+    warped = cv2.warpAffine(
+        crop_bgr, inverse, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    weight = cv2.warpAffine(weights, inverse, size, flags=cv2.INTER_LINEAR)[..., None]
+    blended = weight * warped.astype(np.float32) + (1.0 - weight) * image_bgr.astype(np.float32)
+    inside = weight[..., 0] > 0
+    out = image_bgr.copy()
+    out[inside] = np.clip(np.rint(blended[inside]), 0, 255).astype(np.uint8)
+    return out, np.asarray(inside)
+
+
 def scale_matrix(crop_from_frame: npt.ArrayLike, zoom: float) -> F32:
     """Return the matrix of the same crop rendered `zoom` times larger (pixel areas aligned)."""
     matrix = np.asarray(crop_from_frame, dtype=np.float64) * zoom

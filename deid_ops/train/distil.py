@@ -6,17 +6,17 @@ are the outputs of the stages at 28, 14 and 7 px.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from deid_ops.inference.contracts import ModelContract, TensorSpec
 from deid_ops.inference.session import Runtime
 from deid_ops.models.blocks import channels_last
 from deid_ops.models.encoder import TeacherEncoder
-from deid_ops.models.export import OPSET
+from deid_ops.models.export import export_onnx
 from deid_ops.swap.crop import ENCODER_SIZE_PX
 
 
@@ -41,23 +41,18 @@ class OnlineTeacher:
     """
 
     def __init__(self, net: TeacherEncoder, threads: int) -> None:
-        module, example = _UnitAndMaps(net).eval(), torch.zeros(2, 3, *[ENCODER_SIZE_PX] * 2)
+        module, example = _UnitAndMaps(net), torch.zeros(2, 3, *[ENCODER_SIZE_PX] * 2)
         with torch.no_grad():
             _, *maps = module(example)
         self.channels = tuple(m.shape[1] for m in maps)
         self._outputs = ["unit", *(f"map{i}" for i in range(len(maps)))]
-        buffer = io.BytesIO()
-        torch.onnx.export(
-            module,
-            (example,),
-            buffer,  # type: ignore[arg-type]
-            input_names=["faces"],
-            output_names=self._outputs,
-            dynamic_axes={name: {0: "n"} for name in ("faces", *self._outputs)},
-            opset_version=OPSET,
-            dynamo=False,
+        contract = ModelContract(
+            "teacher",
+            (TensorSpec("faces", "float32", ("n", 3, *[ENCODER_SIZE_PX] * 2), (0.0, 1.0)),),
+            tuple(TensorSpec(name, "float32", ("n", None)) for name in self._outputs),
         )
-        self._model = Runtime(threads=threads).open(buffer.getvalue(), (), "teacher")
+        graph = export_onnx(module, [example], contract, {}, half=False)
+        self._model = Runtime(threads=threads).open(graph.SerializeToString(), (), "teacher")
 
     def __call__(self, faces_rgb01: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return unit vectors [n, 128] and the maps of the stages."""

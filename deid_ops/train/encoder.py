@@ -38,7 +38,7 @@ from deid_ops.train.loop import (
     to_float01,
 )
 from deid_ops.train.losses import encoder_view
-from deid_ops.train.variations import FaceCrops, Variations, vary
+from deid_ops.train.variations import PackCrops, Variations, vary
 from deid_ops.types import I64
 
 JITTER = Jitter(rotation_deg=6.0, scale=0.05, shift_px=2.5, low_resolution=0.3, smallest=0.25)
@@ -97,8 +97,8 @@ def online_lessons(
     rows, crops = pack.rows(0), pack.columns["crops_rgb"]
     whole = rows[(pack.columns["inside_bits"][rows] == 255).all(1)]
 
-    def faces(chosen: I64) -> FaceCrops:
-        return FaceCrops(crops[chosen], pack.inside(chosen))
+    def faces(chosen: I64) -> PackCrops:
+        return PackCrops(crops[chosen], pack.inside(chosen))
 
     def lesson(rng: np.random.Generator) -> Lesson:
         first, second = rows[rng.integers(0, len(rows), (2, batch))]

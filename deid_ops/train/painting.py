@@ -13,7 +13,13 @@ from deid_ops.models.generator import LIGHT_CELLS, enlarge_light, without_cell_m
 from deid_ops.swap.crop import CROP_SIZE_PX
 from deid_ops.swap.layout import MESH_INDEX
 from deid_ops.swap.retarget import FaceShape, retarget
-from deid_ops.train.augment import EXPRESSION_MIRROR, mirror_points, mirror_pose
+from deid_ops.train.augment import (
+    EXPRESSION_MIRROR,
+    Jitter,
+    lower_resolution,
+    mirror_points,
+    mirror_pose,
+)
 from deid_ops.train.data import Pack
 from deid_ops.train.loop import State, to_float01
 from deid_ops.train.shape import pose_labels
@@ -160,14 +166,8 @@ def as_filmed(images01: Tensor, config: GeneratorTraining, rng: np.random.Genera
     scale = torch.from_numpy((depth[:, None] * gain).astype(np.float32))[:, :, None, None]
     shift = torch.from_numpy(((1.0 - depth[:, None]) * haze).astype(np.float32))[:, :, None, None]
     filmed = (images01 * scale + shift).clamp(0.0, 1.0)
-    coarse = np.flatnonzero(rng.random(n) < config.coarse_share)
-    for row in coarse:  # each at a size of its own
-        size = int(rng.integers(36, 110))
-        small = functional.interpolate(
-            filmed[row : row + 1], (size, size), mode="bilinear", antialias=True
-        )
-        filmed[row : row + 1] = functional.interpolate(small, images01.shape[2:], mode="bilinear")
-    return filmed.contiguous(memory_format=torch.channels_last)
+    coarse = Jitter(low_resolution=config.coarse_share, smallest=0.28)
+    return lower_resolution(filmed, rng, coarse).contiguous(memory_format=torch.channels_last)
 
 
 def draw_batch(

@@ -45,7 +45,7 @@ class Variations:
 
 
 @dataclass(frozen=True, slots=True)
-class FaceCrops:
+class PackCrops:
     """`n` crops and where they show their picture."""
 
     rgb: U8  # [n, 128, 128, 3]
@@ -53,8 +53,8 @@ class FaceCrops:
 
 
 def vary(
-    crops: FaceCrops,
-    others: FaceCrops,
+    crops: PackCrops,
+    others: PackCrops,
     whole_rgb: U8 | None,
     rng: np.random.Generator,
     config: Variations,

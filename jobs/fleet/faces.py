@@ -12,9 +12,8 @@ from functools import cache
 import numpy as np
 
 from deid_ops.anchors.bank import AnchorBank, load_bank
-from deid_ops.compose.mask import warp_to_frame
 from deid_ops.inference.session import Runtime
-from deid_ops.swap.crop import apply_matrices, blend_mask, crop_matrices, warp_crop
+from deid_ops.swap.crop import apply_matrices, blend_mask, crop_matrices, paste_crop, warp_crop
 from deid_ops.swap.generator import Generator
 from deid_ops.types import F32, U8
 from jobs.weights import resolve
@@ -37,11 +36,7 @@ def paint_face(image_bgr: U8, landmarks_xy_px: F32, number: int) -> U8:
     crop = warp_crop(image_bgr, matrix[0])
     anchor = bank.vectors_unit[far_apart(bank, number + 1)[-1:]]
     painted = generate(crop[None], apply_matrices(matrix, points), anchor)[0]
-    everywhere = (0, 0, image_bgr.shape[1], image_bgr.shape[0])
-    patch = warp_to_frame(painted, matrix[0], everywhere, repeat_border=True)
-    weight = warp_to_frame(blend_mask(), matrix[0], everywhere, repeat_border=False)[..., None]
-    mixed = image_bgr + weight * (patch.astype(np.float32) - image_bgr)
-    return np.asarray(np.rint(mixed), np.uint8)
+    return paste_crop(image_bgr, painted, matrix[0], blend_mask())[0]
 
 
 def far_apart(bank: AnchorBank, n: int) -> list[int]:

@@ -10,12 +10,6 @@ from jobs.deidentify import Request, deidentify
 from jobs.fleet.build import build_fleet
 from jobs.lake.tables import Lake
 
-SHIPPED = (
-    "replace.generator=generator",
-    "replace.attributes=attributes",
-    "replace.encoder=conditioning_encoder",
-    "anchors.bank=anchors",
-)
 DRIFT = {"pose_drift_deg": 90, "gaze_drift_deg": 90, "expression_drift": 5, "landmark_drift": 30}
 
 
@@ -24,7 +18,7 @@ def lake(tmp_path_factory):
     """The lake after one recording of twelve frames, one face, in one segment."""
     folder = tmp_path_factory.mktemp("swapped")
     manifest = build_fleet(str(folder / "fleet"), recordings=TINY_FLEET[:1])
-    config = load_config(None, ("inference.threads=1", *SHIPPED))
+    config = load_config(None, ("inference.threads=1",))
     request = Request(manifest, str(folder / "lake"), config, KEY, folder / "scratch", inline=True)
     summary = deidentify(request)
     assert (summary.n_published, summary.n_quarantined) == (1, 0)

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from deid_ops.errors import InvariantError, SetupError
 from deid_ops.inference import session
 from deid_ops.inference.contracts import ModelContract, TensorSpec, check_contract
-from deid_ops.inference.session import OrtModel, bucket_slices
+from deid_ops.inference.session import OrtModel, Runtime, bucket_slices
 
 
 def graph_bytes(batch: int | str = "n", dtype: int = TensorProto.FLOAT) -> bytes:
@@ -87,26 +87,26 @@ def test_missing_and_broken_files_name_the_file(tmp_path):
 
 def test_unknown_provider_is_refused():
     with pytest.raises(SetupError, match="tpu"):
-        OrtModel(graph_bytes(), providers=("tpu",))
+        OrtModel(graph_bytes(), Runtime(("tpu",)))
 
 
 def _has_cuda() -> bool:
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         return False
     try:
-        return OrtModel(graph_bytes(), providers=("cuda",)).provider == "cuda"
+        return OrtModel(graph_bytes(), Runtime(("cuda",))).provider == "cuda"
     except SetupError:
         return False
 
 
 def test_cuda_is_used_or_refused_never_replaced():
     if _has_cuda():
-        model = OrtModel(graph_bytes(), providers=("cuda", "cpu"), gpu_mem_limit_bytes=1 << 30)
+        model = OrtModel(graph_bytes(), Runtime(("cuda", "cpu"), gpu_mem_limit_bytes=1 << 30))
         assert model.provider == "cuda"
         np.testing.assert_array_equal(model.run({"x": np.ones((5, 3))})["y"], np.full((5, 3), 2.0))
         return
     with pytest.raises(SetupError, match=r"'cuda' was asked for.*set the provider to 'cpu'"):
-        OrtModel(graph_bytes(), providers=("cuda", "cpu"))
+        OrtModel(graph_bytes(), Runtime(("cuda", "cpu")))
 
 
 def contract(**changes):

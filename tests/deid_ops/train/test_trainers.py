@@ -113,14 +113,24 @@ def test_generator_learns_to_paint(small_pack, flat_shape) -> None:
         flat_shape,
         [],
         None,
-        GeneratorTraining(batch=4, features_from=2.0, identity_from=2.0, warmup=3, rate=3e-3),
-        Budget(40, report_every=10),
+        GeneratorTraining(
+            batch=8,
+            features_from=2.0,
+            identity_from=2.0,
+            warmup=3,
+            rate=3e-3,
+            hazy_share=0.0,
+            coarse_share=0.0,
+            noised_share=0.0,
+        ),
+        Budget(50, report_every=2),
         None,
         Ticks(),
         log,
         start_from=_generator(),
     )
-    assert log.rows[-1][1]["l1"] < 0.9 * log.rows[0][1]["l1"]
+    l1 = [losses["l1"] for _, losses in log.rows]  # of one batch each, and they vary
+    assert np.mean(l1[-5:]) < 0.7 * np.mean(l1[:5])
 
 
 def test_attribute_training_learns(small_pack, flat_shape) -> None:

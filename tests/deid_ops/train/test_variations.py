@@ -9,7 +9,7 @@ import pytest
 
 from deid_ops.swap.crop import ENCODER_SLICE
 from deid_ops.train.variations import (
-    FaceCrops,
+    PackCrops,
     Variations,
     complete,
     cover,
@@ -27,12 +27,12 @@ STILL = Variations(
 )
 
 
-def _faces(n: int, seed: int) -> FaceCrops:
+def _faces(n: int, seed: int) -> PackCrops:
     rng = np.random.default_rng(seed)
     coarse = rng.integers(30, 220, (n, 8, 8, 3)).astype(np.uint8)
     inside = np.ones((n, 128, 128), np.float32)
     inside[:, :40] = 0.0
-    return FaceCrops(coarse.repeat(16, axis=1).repeat(16, axis=2), inside)
+    return PackCrops(coarse.repeat(16, axis=1).repeat(16, axis=2), inside)
 
 
 def _vary(seed: int, config: Variations) -> np.ndarray:
