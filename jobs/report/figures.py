@@ -60,6 +60,15 @@ SECTIONS = (
         "and allows for the frames of one track being alike.",
         "No face was judged (redacted faces are judged only where the audit encodes them).",
     ),
+    Section(
+        "utility",
+        "Utility",
+        "What replaced faces lost for perception, means over tracks: turn of the head and of the "
+        "eyes in degrees, distance of the expression coefficients, shift of the landmarks in % of "
+        "the eye distance; then how much the identity varies along a track, as recorded and as "
+        "published. The network that reads the angles conditions the generator, too.",
+        "No face was replaced, or none of the replaced ones was measured.",
+    ),
     Section("exposure", "Exposure", "Face-seconds by camera, and what the work cost.", "No clip."),
     Section(
         "review",

@@ -20,13 +20,7 @@ SELECT
 FROM (
   SELECT
     encoder,
-    CASE
-      WHEN eye_distance_px_p50 IS NULL THEN 'unknown'
-      WHEN eye_distance_px_p50 < 12 THEN 'below 12'
-      WHEN eye_distance_px_p50 < 24 THEN '12 to 24'
-      WHEN eye_distance_px_p50 < 48 THEN '24 to 48'
-      ELSE 'from 48'
-    END AS eye_distance_px,
+    eye_distance_class_px AS eye_distance_px,
     CAST(count(*) AS BIGINT) AS n_tracks,
     CAST(sum(n_faces_judged) AS DOUBLE) AS n_faces_judged,
     CAST(sum(n_retrieved_far_1e3) AS DOUBLE) AS n_retrieved,

@@ -58,6 +58,13 @@ def test_identity_rates_have_intervals_over_tracks(queries: RunQueries) -> None:
     )
 
 
+def test_utility_is_told_of_replaced_tracks_only(queries: RunQueries) -> None:
+    (utility,) = records(queries, "utility")
+    assert (utility["tracks"], utility["faces_judged"]) == (1, 10)
+    assert (utility["pose_deg"], utility["landmarks_percent"]) == (1.5, 4.0)
+    assert utility["gaze_deg"] is None
+
+
 def test_the_review_queue_starts_with_the_nearest_face(queries: RunQueries) -> None:
     review = records(queries, "review")
     assert [row["recording"] for row in review] == ["d001-left", "d002-cabin"]

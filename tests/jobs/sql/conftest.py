@@ -104,6 +104,11 @@ def judged(unit, number, recording, run, fingerprint, person, encoder, n, **more
     }
 
 
+def drift(amount):
+    names = ("pose_drift_deg", "gaze_drift_deg", "expression_drift", "landmark_drift")
+    return dict.fromkeys(names, amount)
+
+
 def first_run():
     recognized = {"n_retrieved_far_1e3": 1, "n_retrieved_far_1e2": 2, "n_rank1": 2}
     return {
@@ -164,10 +169,11 @@ def second_run():
             track("b1", 0, "rec-b", RUN2, F2, "p1", 8),
         ],
         "identity_audit": [
-            judged("a1", 0, "rec-a", RUN2, F2, "p1", "dlib", 6),
+            judged("a1", 0, "rec-a", RUN2, F2, "p1", "dlib", 6, **drift(2.0)),
+            judged("a1", 0, "rec-a", RUN2, F2, "p1", "other", 6, **drift(2.0)),
             judged("a1", 1, "rec-a", RUN2, F2, "p2", "dlib", 4, eye_distance_px_p50=None),
             judged("c2", 0, "rec-c", RUN2, F2, "p3", "dlib", 6, n_retrieved_far_1e3=1,
-                   n_retrieved_far_1e2=1, distance_original_p05=0.58),
+                   n_retrieved_far_1e2=1, distance_original_p05=0.58, **drift(5.0)),
         ],
         "runs": [
             {"run_id": RUN2, "started_at": T0 + dt.timedelta(hours=1), "n_planned": 5,

@@ -53,6 +53,7 @@ def test_identity_rates_come_with_an_interval(ask):
         ("dlib", "24 to 48"),
         ("dlib", "below 12"),
         ("dlib", "unknown"),
+        ("other", "24 to 48"),
     }
     middle = rows["dlib", "24 to 48"]
     assert middle["n_faces_judged"] == 12
@@ -62,6 +63,14 @@ def test_identity_rates_come_with_an_interval(ask):
     assert middle["rank1_rate_by_chance"] == pytest.approx(1 / 3)
     # ... and for 0 of 5: z^2 / (n + z^2)
     assert rows["dlib", "below 12"]["retrieved_rate_high"] == pytest.approx(3.841459 / 8.841459)
+
+
+def test_utility_drift_counts_a_track_once_and_weighs_it_by_its_faces(ask):
+    (row,) = ask("utility_drift")  # both recordings have one camera and one face size
+    assert (row["eye_distance_px"], row["n_tracks"], row["n_faces_judged"]) == ("24 to 48", 2, 12)
+    assert row["pose_drift_deg"] == pytest.approx((6 * 2.0 + 6 * 5.0) / 12)
+    assert row["landmark_drift_max"] == pytest.approx(5.0)
+    assert row["consistency_output"] == pytest.approx(0.125)
 
 
 def test_identity_risk_takes_the_worst_encoder(ask):
