@@ -115,11 +115,7 @@ def paint_losses(
         )
         if attributes is not None:
             losses["attributes"] = config.w_attributes * attribute_difference(
-                attributes,
-                output[other],
-                batch.points_px[other],
-                batch.pose_deg[other],
-                batch.expression[other],
+                attributes, output, batch.points_px, batch.pose_deg, batch.expression
             )
     if stable:
         rows = slice(0, config.stable_rows)

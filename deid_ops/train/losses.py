@@ -19,6 +19,8 @@ from deid_ops.swap.crop import (
     ENCODER_SIZE_PX,
     EYE_DISTANCE_PX,
 )
+from deid_ops.swap.layout import group_slice, position_of
+from deid_ops.swap.retarget import EYES
 
 
 def encoder_view(crops01: Tensor, rng: np.random.Generator | None = None) -> Tensor:
@@ -133,5 +135,23 @@ def attribute_difference(
     scaled = (points - points_px).abs().mean() / (0.03 * EYE_DISTANCE_PX)
     turned = (pose - pose_deg).abs().mean() / 4.0
     bent = (torch.sigmoid(logits) - expression).abs().mean() * 4.0
-    total: Tensor = scaled + turned + bent
+    total: Tensor = scaled + turned + bent + eye_difference(points, points_px)
     return total
+
+
+def eye_difference(points_px: Tensor, wanted_px: Tensor) -> Tensor:
+    """How far lids and irises [n, 136, 2] are from where they should be within their eyes.
+
+    The eye loss of face swapping (GHOST, Groshev et al. 2022) on landmarks instead of heat maps:
+    gaze and opening are rewarded, the texture of an iris, which identifies, is not. Points are
+    taken from the middle of their eye's corners, so that the place of the eye does not count.
+    """
+    parts = []
+    for outer, inner, iris in EYES:
+        corners = [position_of(outer), position_of(inner)]
+        mine, wanted = (p - p[:, corners].mean(1, keepdim=True) for p in (points_px, wanted_px))
+        parts += [
+            (mine[:, group_slice(group)] - wanted[:, group_slice(group)]).abs().mean()
+            for group in (iris, iris.replace("iris", "eye"))
+        ]
+    return torch.stack(parts).mean() / (0.02 * EYE_DISTANCE_PX)

@@ -1,0 +1,47 @@
+"""What the losses of the generators count, and what they leave alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from deid_ops.swap.crop import EYE_DISTANCE_PX
+from deid_ops.swap.layout import N_POINTS, group_slice
+from deid_ops.train.losses import eye_difference, light_difference, masked_l1, seam
+
+
+@pytest.fixture
+def points() -> torch.Tensor:
+    return torch.rand(3, N_POINTS, 2, generator=torch.Generator().manual_seed(1)) * 100
+
+
+def test_an_eye_that_moves_as_a_whole_costs_nothing(points: torch.Tensor) -> None:
+    moved = points.clone()
+    for group in ("left_eye", "left_iris"):
+        moved[:, group_slice(group)] += torch.tensor([2.0, -1.0])
+    assert float(eye_difference(moved, points)) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_an_iris_that_moves_costs_its_way(points: torch.Tensor) -> None:
+    moved = points.clone()
+    moved[:, group_slice("left_iris")] += torch.tensor([1.0, 1.0])
+    # one of the four groups is one pixel off
+    assert float(eye_difference(moved, points)) == pytest.approx(0.25 / (0.02 * EYE_DISTANCE_PX))
+
+
+def test_light_counts_averages_and_not_texture() -> None:
+    texture = torch.zeros(1, 3, 16, 16)
+    texture[..., ::2], weight = 0.2, torch.ones(1, 1, 16, 16)
+    flat = torch.full_like(texture, 0.1)
+    assert float(light_difference(texture, flat, weight, 8)) == pytest.approx(0.0, abs=1e-6)
+    assert float(light_difference(texture + 0.1, flat, weight, 8)) == pytest.approx(0.1, abs=1e-5)
+    assert float(masked_l1(texture, flat, weight)) == pytest.approx(0.1, abs=1e-5)
+
+
+def test_the_seam_is_the_rim_of_the_mask() -> None:
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., 8:56, 8:56] = 1.0
+    rim = seam(mask)
+    assert rim[..., 8, 30] == 1.0
+    assert rim[..., 32, 32] == 0.0
+    assert float((rim * (1 - mask)).sum()) == 0.0
