@@ -32,6 +32,20 @@ class PatchDiscriminator(nn.Module):
         return logits
 
 
-def hinge_critic(real: Tensor, fake: Tensor) -> Tensor:
-    """Return mean relu(1 - D(real)) + relu(1 + D(fake))."""
-    return functional.relu(1.0 - real).mean() + functional.relu(1.0 + fake).mean()
+def hinge_critic(real: Tensor, fake: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return mean relu(1 - D(real)) + relu(1 + D(fake)).
+
+    Args:
+        real: logits of real pictures.
+        fake: logits of painted ones.
+        weight: of each patch, of the same shape: where nothing was painted, both are alike and
+            there is nothing to learn. None counts all alike.
+    """
+    return patch_mean(functional.relu(1.0 - real) + functional.relu(1.0 + fake), weight)
+
+
+def patch_mean(logits: Tensor, weight: Tensor | None) -> Tensor:
+    """Return the mean over patches, weighted where a weight is given."""
+    if weight is None:
+        return logits.mean()
+    return (logits * weight).sum() / weight.sum().clamp(min=1e-6)

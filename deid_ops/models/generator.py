@@ -28,17 +28,24 @@ from deid_ops.models.blocks import (
     init_glorot,
     scaled_identity,
 )
+from deid_ops.models.light import (
+    N_LOOKS,
+    coarse_light,
+    colour_gain,
+    contrast_gain,
+    enlarge_light,
+    look_of_footage,
+    missing_brightness,
+    missing_colour,
+    without_chequers,
+)
+from deid_ops.swap.conditions import CELL_PX
 from deid_ops.swap.crop import CROP_SIZE_PX, INNER_MASK
 from deid_ops.swap.layout import GROUP_NAMES, N_GROUPS, group_slice
 
-LIGHT_CELLS = 8
-CELL_PX = CROP_SIZE_PX // LIGHT_CELLS
-_SKIN_CELLS = slice(2, 6)  # rows and columns of the light without hair, hats and background
 MAP_SIZE = 64
 HEAT_SIGMA_PX = 1.6  # of a landmark's spot, in crop pixels
 N_SCALARS = 2  # is_noise, noise level
-_PORTRAIT_LOG_CONTRAST = 1.98  # minus the mean over 400 portraits: their gain is 1
-N_LOOKS = 4  # what `look_of_footage` returns
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,108 +159,14 @@ class LeakProofGenerator(nn.Module):
             x = block(torch.cat([x, skips.pop()], 1), style)
         x = functional.silu(self.out_norm(x, style))
         detail = without_chequers(functional.pixel_shuffle(self.out(x), 2).float())
-        painted = contrast_gain(look) * detail + enlarge_light(light)
+        grey = detail.mean(1, keepdim=True)
+        detail = contrast_gain(look) * (grey + colour_gain(light) * (detail - grey))
+        painted = detail + enlarge_light(light)
         whole = self.mask * painted + (1.0 - self.mask) * surroundings
         cells = functional.avg_pool2d(whole, CELL_PX)
         missing = missing_colour(light, cells) + missing_brightness(light, cells)
         painted = painted + enlarge_light(missing)
         return self.mask * (painted * 0.5 + 0.5) + (1.0 - self.mask) * surroundings01
-
-
-def coarse_light(inside: Tensor, scalars: Tensor) -> Tensor:
-    """Return the 8x8 light of `inside` [n, 3, 8, 8].
-
-    The noise has no mean over a cell (`without_cell_means`), so a noised face shows its light
-    exactly, scaled by alpha = 1 / sqrt(1 + ratio^2).
-    """
-    ratio = (torch.exp(scalars[:, 1]) - 1.0).reshape(-1, 1, 1, 1)
-    light = functional.avg_pool2d(inside, CELL_PX) * torch.sqrt(1.0 + ratio**2)
-    return light.clamp(-1.0, 1.0)
-
-
-def look_of_footage(surroundings: Tensor, light: Tensor, mask: Tensor) -> Tensor:
-    """Return how flat, dark and coarse the picture is, [n, 4].
-
-    The norms inside the network take the contrast away from what it sees, so it has to be told:
-    footage is behind glass and haze, a portrait is not.
-
-    Args:
-        surroundings: [n, 3, 128, 128] in [-1, 1]; what lies inside the mask is ignored.
-        light: [n, 3, 8, 8] of the face.
-        mask: [1, 1, 128, 128].
-    """
-    grey = surroundings.mean(1, keepdim=True)
-    inner = light.mean(1, keepdim=True)[:, :, _SKIN_CELLS, _SKIN_CELLS]
-    brightness = inner.mean((2, 3), keepdim=True)
-    contrast = inner.var((2, 3), correction=0, keepdim=True)
-    outside = 1.0 - mask
-    spread = _mean_where((grey - _mean_where(grey, outside)) ** 2, outside)
-    both = outside[:, :, :, 1:] * outside[:, :, :, :-1]
-    detail = _mean_where((grey[:, :, :, 1:] - grey[:, :, :, :-1]).abs(), both)
-    logs = [torch.log(v + 1e-3) / 2.0 for v in (contrast, spread, detail)]
-    return torch.cat([brightness, *logs], 1).flatten(1)
-
-
-def contrast_gain(look: Tensor) -> Tensor:
-    """Return how strong a face's detail is beside a portrait's, [n, 1, 1, 1], from its look.
-
-    A mean of the three contrasts, weighted by how well each of them predicts the detail of real
-    faces (correlation 0.9 over portraits behind random haze). It is proportional to the contrast:
-    behind haze that leaves half of it, the painted detail is halved too. Without it the painter,
-    drawn to a vector that is clearest at full contrast, paints masks into dull footage.
-    """
-    log_gain = 0.5 * look[:, 1] + 0.25 * look[:, 2] + 0.5 * look[:, 3] + _PORTRAIT_LOG_CONTRAST
-    return torch.exp(log_gain).clamp(0.1, 1.2).reshape(-1, 1, 1, 1)
-
-
-def _mean_where(image: Tensor, weight: Tensor) -> Tensor:
-    """Return the weighted mean of each image, [n, 1, 1, 1]."""
-    return (image * weight).sum((2, 3), keepdim=True) / weight.sum()
-
-
-def without_cell_means(noise: Tensor) -> Tensor:
-    """Take from noise [n, 3, 128, 128] its mean over each cell of 16x16 px.
-
-    What a cell averages to is a condition that the swap has been given anyway; noise in it hides
-    nothing and would be painted as a coloured cloud.
-    """
-    means = functional.avg_pool2d(noise, CELL_PX)
-    return noise - functional.interpolate(means, scale_factor=float(CELL_PX), mode="nearest")
-
-
-def without_chequers(image: Tensor) -> Tensor:
-    """Filter with the binomial 3x3 kernel, which stops patterns of a period of two pixels.
-
-    Pixel shuffling makes them easily, and a painter that is drawn to an encoder's vector uses them.
-    """
-    padded = functional.pad(image, (1, 1, 1, 1), mode="replicate")
-    return functional.avg_pool2d(functional.avg_pool2d(padded, 2, 1), 2, 1)
-
-
-def missing_colour(wanted: Tensor, cells: Tensor) -> Tensor:
-    """Return the colour (not the brightness) that `cells` lack against `wanted`, per cell.
-
-    Added to the crop it takes away tints, for example on grey pictures.
-    """
-    difference = wanted - cells
-    return difference - difference.mean(1, keepdim=True)
-
-
-def missing_brightness(wanted: Tensor, cells: Tensor) -> Tensor:
-    """Return the brightness that `cells` lack against `wanted`, over 2x2 cells.
-
-    Coarser than the colour: within a quarter of the face's width another person may have darker
-    brows or a lighter nose.
-    """
-    difference = (wanted - cells).mean(1, keepdim=True)
-    coarse = functional.avg_pool2d(difference, 2)
-    return functional.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
-
-
-def enlarge_light(light: Tensor) -> Tensor:
-    """Enlarge [n, 3, 8, 8] to [n, 3, 128, 128], bilinearly."""
-    size = (CROP_SIZE_PX, CROP_SIZE_PX)
-    return functional.interpolate(light, size, mode="bilinear", align_corners=False)
 
 
 def scalars_for(n: int, ratio: float | None) -> Tensor:

@@ -24,9 +24,11 @@ from torch.nn import functional
 
 from deid_ops.models.attributes import AttributeNet
 from deid_ops.models.blocks import channels_last
-from deid_ops.models.discriminator import PatchDiscriminator, hinge_critic
+from deid_ops.models.discriminator import PatchDiscriminator, hinge_critic, patch_mean
 from deid_ops.models.encoder import CompactEncoder, TeacherEncoder
-from deid_ops.models.generator import GeneratorConfig, LeakProofGenerator, enlarge_light
+from deid_ops.models.generator import GeneratorConfig, LeakProofGenerator
+from deid_ops.models.light import enlarge_light
+from deid_ops.swap.conditions import CELL_PX
 from deid_ops.swap.retarget import FaceShape
 from deid_ops.train.data import Pack
 from deid_ops.train.loop import (
@@ -48,7 +50,6 @@ from deid_ops.train.losses import (
     seam,
 )
 from deid_ops.train.painting import (
-    CELL_PX,
     GeneratorTraining,
     PaintBatch,
     draw_batch,
@@ -183,9 +184,10 @@ def train_generator(
         values = {}
         if swapping:
             set_rate(critic_optimiser, config.rate * factor)
-            critic_loss = hinge_critic(critic(batch.images01), critic(output.detach()))
+            painted = functional.avg_pool2d(batch.weight, CELL_PX)  # a patch is as large as a cell
+            critic_loss = hinge_critic(critic(batch.images01), critic(output.detach()), painted)
             descend([critic_loss], critic_optimiser, clip=None)
-            losses["critic"] = -config.w_critic * critic(output).mean()
+            losses["critic"] = -config.w_critic * patch_mean(critic(output), painted)
             values["critic_loss"] = float(critic_loss.detach())
         set_rate(optimiser, config.rate * factor)
         descend(list(losses.values()), optimiser)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deid_ops.models.generator import LIGHT_CELLS, enlarge_light, without_cell_means
+from deid_ops.models.light import enlarge_light, without_cell_means
+from deid_ops.swap.conditions import CELL_PX
 from deid_ops.swap.crop import CROP_SIZE_PX
 from deid_ops.swap.layout import MESH_INDEX
 from deid_ops.swap.retarget import FaceShape, retarget
@@ -24,8 +25,6 @@ from deid_ops.train.data import Pack
 from deid_ops.train.loop import State, to_float01
 from deid_ops.train.shape import pose_labels
 from deid_ops.types import F32, U8
-
-CELL_PX = CROP_SIZE_PX // LIGHT_CELLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class GeneratorTraining:
     mixture_share: float = 0.4  # of the other swapped ones: between two faces
     noised_share: float = 0.5
     noise_ratio: tuple[float, float] = (1.2, 3.5)  # sigma / alpha
-    grey_share: float = 0.1
+    grey_share: float = 0.15
     hazy_share: float = 0.6
     coarse_share: float = 0.5
     point_jitter_px: float = 0.35
@@ -59,7 +58,7 @@ class GeneratorTraining:
     w_seam: float = 1.0
     w_unseen: float = 2.0  # where a training picture ends within the face: nothing but its light
     w_attributes: float = 0.6
-    w_critic: float = 0.15
+    w_critic: float = 0.25
     w_stable: float = 2.0
     stable_every: int = 4
     stable_rows: int = 4

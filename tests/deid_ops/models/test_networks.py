@@ -19,11 +19,14 @@ from deid_ops.models.generator import (
     GeneratorConfig,
     HeatMaps,
     LeakProofGenerator,
+    scalars_for,
+)
+from deid_ops.models.light import (
     coarse_light,
+    colour_gain,
     enlarge_light,
     look_of_footage,
     missing_colour,
-    scalars_for,
     without_cell_means,
     without_chequers,
 )
@@ -226,6 +229,36 @@ def test_critic_prefers_what_it_is_told_is_real() -> None:
     real, fake = torch.full((2, 1), 3.0), torch.full((2, 1), -3.0)
     assert float(hinge_critic(real, fake)) == 0.0
     assert float(hinge_critic(fake, real)) == 8.0
+
+
+def test_critic_looks_where_something_was_painted() -> None:
+    real, fake = torch.tensor([[3.0, 0.0]]), torch.tensor([[-3.0, 0.0]])
+    assert float(hinge_critic(real, fake)) == 1.0
+    assert float(hinge_critic(real, fake, torch.tensor([[1.0, 0.0]]))) == 0.0
+    assert float(hinge_critic(real, fake, torch.zeros(1, 2))) == 0.0
+
+
+def test_monochrome_footage_stays_monochrome() -> None:
+    torch.manual_seed(0)
+    net = LeakProofGenerator(GeneratorConfig(channels=(8, 8, 8, 8), blocks=(0, 0, 0, 1))).eval()
+    torch.nn.init.normal_(net.out.weight, std=0.3)
+    images, light, points, identity = _inputs()
+    grey, grey_light = (v.mean(1, keepdim=True).expand_as(v) for v in (images, light))
+    with torch.no_grad():
+        out = net(grey, grey_light, points, identity, scalars_for(len(images), None))
+        tinted = net(images, light, points, identity, scalars_for(len(images), None))
+    assert (out - out.mean(1, keepdim=True)).abs().max() < 1e-5
+    assert (out - grey).abs().max() > 0.1  # something was painted
+    assert (tinted - tinted.mean(1, keepdim=True)).abs().max() > 0.01
+
+
+def test_colour_comes_back_with_the_light() -> None:
+    light = torch.zeros(3, 3, 8, 8)
+    light[1, 0], light[2, 0] = 0.03, 0.6
+    grey, pale, skin = colour_gain(light).flatten().tolist()
+    assert grey == 0.0
+    assert 0.1 < pale < 0.5
+    assert skin == 1.0
 
 
 def test_tints_are_taken_away_and_brightness_is_not() -> None:
