@@ -215,14 +215,19 @@ class Storage:
                 return
 
     def walk(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Yield every object under a prefix (a folder), in order of its path."""
+        """Yield every object under a prefix (a folder), in order of its path.
+
+        Symbolic links to files count as files; links that lead nowhere are left out.
+        """
         uri = self.uri(prefix)
         with named_errors(uri):
             self._fs.invalidate_cache()
             found = self._fs.find(uri, detail=True)
-        for name in sorted(found):
-            if found[name]["type"] == "file":
-                yield self._object(self._with_scheme(name), found[name])
+        for name, facts in sorted(found.items()):
+            linked = facts.get("islink") and self._fs.isfile(name)
+            if linked or facts["type"] == "file":  # `find` describes the link, `info` its file
+                target = self._fs.info(name) if linked else facts
+                yield self._object(self._with_scheme(name), target)
 
     def _with_scheme(self, name: str) -> str:
         return name if self.is_local else f"s3://{name}"

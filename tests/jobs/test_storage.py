@@ -122,6 +122,19 @@ def test_walk_lists_files_under_a_folder_in_order(root_uri):
     assert list(storage.walk("nothing")) == []
 
 
+def test_walk_follows_links_to_files(tmp_path):
+    target = tmp_path / "archive" / "drive.mp4"
+    target.parent.mkdir()
+    target.write_bytes(b"12345")
+    folder = tmp_path / "selection"
+    folder.mkdir()
+    (folder / "drive.mp4").symlink_to(target)
+    (folder / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    (found,) = Storage(str(folder)).walk("")
+    assert (found.path, found.n_bytes) == ("drive.mp4", 5)
+    assert found.n_bytes == Storage(str(target.parent)).info("drive.mp4").n_bytes
+
+
 @pytest.mark.s3
 def test_denied_access_has_a_name(s3_bucket, s3_server, tmp_path):
     storage = Storage(s3_bucket)
