@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from deid_ops.pipeline.audit import TrackAudit
 from deid_ops.pipeline.drift import TrackDrift
+from deid_ops.pipeline.judging import TrackAudit
 from jobs.rows import Row
 
 _QUANTILES = {"min": 0.0, "p01": 0.01, "p05": 0.05, "p50": 0.5}
@@ -34,6 +34,8 @@ def identity_row(
         "encoder_sha256": encoder_sha256,
         "n_faces": audit.n_faces,
         "n_faces_judged": audit.n_faces_judged,
+        "n_swapped_judged": audit.n_swapped_judged,
+        "others_retrieved_far_1e3": audit.matched_others,
         "distance_anchor_p50": None,
         "threshold_used": audit.thresholds[far_used],
         "n_rank1": audit.n_rank1,

@@ -131,6 +131,7 @@ IDENTITY_AUDIT = Table(
         text("anchor_id", "Synthetic identity shown."),
         count("n_faces", "Faces of the track."),
         count("n_faces_judged", "Faces that were encoded before and after and compared."),
+        count("n_swapped_judged", "Of the judged faces: those that show a replacement."),
         *_spread("original", "to the original face"),
         *_spread("negation", "to the negated embedding of the original"),
         real("distance_anchor_p50", "Cosine distance to the anchor: median."),
@@ -140,6 +141,12 @@ IDENTITY_AUDIT = Table(
         real("threshold_used", "Distance below which the ladder takes the next step."),
         *_retrieved("retrieved", "matched to the original"),
         *_retrieved("negation_retrieved", "matched to the negated original"),
+        real(
+            "others_retrieved_far_1e3",
+            "Faces that would match somebody else of the segment at the threshold of FAR 1e-3, "
+            "expected for a person picked at random: what matches say nothing about the person. "
+            "Null: nobody else is in view.",
+        ),
         count("n_rank1", "Faces whose nearest person in the recording is the original."),
         count("gallery_size", "Persons in the recording that rank 1 was searched among."),
         real("consistency_original", "Identity variation along the track in the source (M_tc)."),
@@ -155,6 +162,7 @@ IDENTITY_AUDIT = Table(
     constraints=(
         ("judged_at_most_all", "n_faces_judged <= n_faces"),
         ("judged_has_distances", "n_faces_judged = 0 OR distance_original_p50 IS NOT NULL"),
+        ("swapped_at_most_judged", "n_swapped_judged <= n_faces_judged"),
         ("retrieved_at_most_judged", "n_retrieved_far_1e2 <= n_faces_judged"),
     ),
 )

@@ -56,8 +56,9 @@ SECTIONS = (
         "Identity",
         "Cosine distance between each original face and what replaced it, under encoders that "
         "took no part in the replacement. Matched means nearer than the threshold at which one in "
-        "a thousand pairs of different people matches. The interval of the match rate is at 95 % "
-        "and allows for the frames of one track being alike.",
+        "a thousand pairs of different people matches; matched others are the faces expected to "
+        "match somebody else in view, which small and redacted faces do, too. The interval of the "
+        "match rate is at 95 % and allows for the frames of one track being alike.",
         "No face was judged (redacted faces are judged only where the audit encodes them).",
     ),
     Section(
@@ -151,7 +152,7 @@ class RunQueries:
             group = [
                 t
                 for t in tracks
-                if (t["encoder"], t["eye_distance"]) == (record["encoder"], record["eye_distance"])
+                if all(t[name] == record[name] for name in ("encoder", "shown", "eye_distance"))
             ]
             rows.append((*row, *_rate_of(group)))
         added = ("match_rate", "rate_low", "rate_high")

@@ -1,8 +1,8 @@
 import numpy as np
 
 from deid_ops.judge.calibration import FARS
-from deid_ops.pipeline.audit import TrackAudit
 from deid_ops.pipeline.drift import TrackDrift
+from deid_ops.pipeline.judging import TrackAudit
 from jobs.identity_rows import identity_row
 from schemas.edges import DRIVER_COLUMNS
 from schemas.tables import IDENTITY_AUDIT
@@ -14,7 +14,7 @@ def audit():
     distance = np.float32([0.9, 1.1])
     none, limits = dict.fromkeys(FARS, 0), dict.fromkeys(FARS, 0.4)
     return TrackAudit(
-        3, "judge", 7, 2, distance, distance, none, none, limits, 0, 1, None, None, 24.0
+        3, "judge", 7, 2, 1, distance, distance, none, none, 0.25, limits, 0, 1, None, None, 24.0
     )
 
 

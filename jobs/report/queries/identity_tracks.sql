@@ -1,2 +1,7 @@
-SELECT encoder, eye_distance, n_faces_judged AS faces_judged, n_retrieved_far_1e3 AS matched_original
+SELECT
+  encoder,
+  shown,
+  eye_distance,
+  n_faces_judged AS faces_judged,
+  n_retrieved_far_1e3 AS matched_original
 FROM judged

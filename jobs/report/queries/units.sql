@@ -22,7 +22,8 @@ judged AS (
       WHEN a.eye_distance_px_p50 < 20 THEN 'under 20 px'
       WHEN a.eye_distance_px_p50 < 40 THEN '20 to 40 px'
       ELSE '40 px and more'
-    END AS eye_distance
+    END AS eye_distance,
+    CASE WHEN 2 * a.n_swapped_judged >= a.n_faces_judged THEN 'replaced' ELSE 'redacted' END AS shown
   FROM identity_audit a JOIN units u
     ON a.unit_id = u.unit_id AND a.pipeline_fingerprint = u.pipeline_fingerprint
   WHERE u.status = 'published'

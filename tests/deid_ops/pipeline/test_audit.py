@@ -127,6 +127,7 @@ def test_redacted_tracks_have_none_but_are_judged():
     report = audited(clip(), clip(move=(2, 0), brightness=(100, 0)), FIRST, DotReader())
     assert list(report.drift) == [0]
     assert {t.track for t in report.tracks} == {0, 1}
+    assert [t.n_swapped_judged for t in report.tracks] == [4, 0]
     assert audited(clip(), clip(), ~EVERYONE, DotReader()).drift == {}
 
 

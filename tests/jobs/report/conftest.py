@@ -172,7 +172,8 @@ def audit(name: str) -> dict[str, Any]:
     return row_of(
         "identity_audit",
         unit_id=f"unit-{name}", recording_id=name, encoder="judge", n_faces=N_FRAMES,
-        n_faces_judged=10, distance_original_min=near, distance_original_p50=near + 0.05,
+        n_faces_judged=10, n_swapped_judged=10, others_retrieved_far_1e3=0.5,
+        distance_original_min=near, distance_original_p50=near + 0.05,
         distance_negation_min=0.8, threshold_far_1e3=0.5, eye_distance_px_p50=30.0,
         landmark_drift=4.0 if name == "d001-left" else None, pose_drift_deg=1.5,
         n_retrieved_far_1e3=4 if name == "d001-left" else 0,

@@ -91,6 +91,8 @@ def judged(unit, number, recording, run, fingerprint, person, encoder, n, **more
         "encoder": encoder,
         "n_faces": n,
         "n_faces_judged": n,
+        "n_swapped_judged": n,
+        "others_retrieved_far_1e3": 0.5,
         "gallery_size": 3,
         "distance_original_min": 0.71,
         "distance_original_p05": 0.75,
@@ -136,7 +138,8 @@ def first_run():
             judged("a1", 1, "rec-a", RUN1, F1, "p2", "dlib", 4, **recognized),
             judged("a1", 0, "rec-a", RUN1, F1, "p1", "other", 8, distance_original_min=0.5,
                    distance_original_p05=0.55),
-            judged("b1", 0, "rec-b", RUN1, F1, "p1", "dlib", 5, eye_distance_px_p50=10.0),
+            judged("b1", 0, "rec-b", RUN1, F1, "p1", "dlib", 5, eye_distance_px_p50=10.0,
+                   n_swapped_judged=0, others_retrieved_far_1e3=None),
         ],
         "quarantine": [
             place("rec-c") | {"unit_id": "c1", "run_id": RUN1, "reason": "truncated",

@@ -48,21 +48,24 @@ def test_exposure_adds_up_per_recording(ask):
 
 
 def test_identity_rates_come_with_an_interval(ask):
-    rows = by(ask("identity_rate"), "encoder", "eye_distance_px")
+    rows = by(ask("identity_rate"), "encoder", "eye_distance_px", "shown")
     assert set(rows) == {
-        ("dlib", "24 to 48"),
-        ("dlib", "below 12"),
-        ("dlib", "unknown"),
-        ("other", "24 to 48"),
+        ("dlib", "24 to 48", "replaced"),
+        ("dlib", "below 12", "redacted"),
+        ("dlib", "unknown", "replaced"),
+        ("other", "24 to 48", "replaced"),
     }
-    middle = rows["dlib", "24 to 48"]
+    middle = rows["dlib", "24 to 48", "replaced"]
+    assert middle["others_retrieved_rate"] == pytest.approx((0.5 + 0.5) / 12)
     assert middle["n_faces_judged"] == 12
     assert middle["retrieved_rate"] == pytest.approx(1 / 12)
     # Wilson's interval for 1 of 12 at 95 %: [0.0149, 0.3539]
     assert middle["retrieved_rate_high"] == pytest.approx(0.3539, abs=1e-4)
     assert middle["rank1_rate_by_chance"] == pytest.approx(1 / 3)
     # ... and for 0 of 5: z^2 / (n + z^2)
-    assert rows["dlib", "below 12"]["retrieved_rate_high"] == pytest.approx(3.841459 / 8.841459)
+    small = rows["dlib", "below 12", "redacted"]
+    assert small["retrieved_rate_high"] == pytest.approx(3.841459 / 8.841459)
+    assert small["others_retrieved_rate"] is None
 
 
 def test_utility_drift_counts_a_track_once_and_weighs_it_by_its_faces(ask):
