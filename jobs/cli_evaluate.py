@@ -86,6 +86,13 @@ def evaluate(
     subject: Annotated[
         list[str] | None, typer.Option(help="Measure only these treatments; may be repeated.")
     ] = None,
+    noise: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Also measure this noise strength (1 is the usual one) without the judge; "
+            "repeatable. Subjects ours_noise_STRENGTH."
+        ),
+    ] = None,
     far: Annotated[
         list[float] | None, typer.Option(help="Calibrated false acceptance rates; repeatable.")
     ] = None,
@@ -121,6 +128,7 @@ def evaluate(
         fars=tuple(far) if far else FARS,
         max_queries=max_queries,
         subjects=tuple(subject or ()),
+        noise=tuple(noise or ()),
     )
     if faces is not None:
         loaded = load_face_set(faces, lambda: first_detector(settings), limit=limit)

@@ -56,6 +56,7 @@ class EvaluateOptions:
         fars: operating points; each must be calibrated.
         max_queries: treated pictures per set; None treats everyone with two pictures.
         subjects: names to measure; empty for all.
+        noise: further noise strengths of the denoiser, measured without the judge.
         seed: of baselines' randomness and of the choice of queries.
     """
 
@@ -63,6 +64,7 @@ class EvaluateOptions:
     fars: tuple[float, ...] = (1e-2, 1e-3, 1e-4)
     max_queries: int | None = None
     subjects: tuple[str, ...] = ()
+    noise: tuple[float, ...] = ()
     seed: int = 1
 
 
@@ -145,7 +147,7 @@ def _subjects(
     """Yield name, treated set and which faces were replaced rather than redacted."""
     everyone = np.ones(len(faces), dtype=np.bool_)
     plain = (*baselines(), redact_defence(config))
-    own_names = {"ours", "ours_unjudged", "ours_undiffused"} if own else set()
+    own_names = {"ours", *own.unjudged(options.noise)} if own else set()
     unknown = set(options.subjects) - {d.name for d in plain} - own_names
     if unknown:
         have = sorted({d.name for d in plain} | own_names)
@@ -153,10 +155,10 @@ def _subjects(
     for defence in plain:
         if not options.subjects or defence.name in options.subjects:
             yield defence.name, apply_defence(faces, defence, options.seed), everyone
-    if own is not None and (not options.subjects or own_names & set(options.subjects)):
-        for name, replacement in own.subjects(faces).items():
-            if not options.subjects or name in options.subjects:
-                yield name, replacement.treated, replacement.swapped
+    wanted = own_names & set(options.subjects) if options.subjects else own_names
+    if own is not None and wanted:
+        for name, replacement in own.subjects(faces, wanted, options.noise):
+            yield name, replacement.treated, replacement.swapped
 
 
 class _Models:

@@ -1,14 +1,15 @@
 """The project's own replacement as subjects of an evaluation: the very steps of the job.
 
 `ours` is what the job publishes: generator, diffusion, judge, ladder, redaction at its end.
-`ours_unjudged` is every face as generator and denoiser leave it, `ours_undiffused` leaves out the
-denoiser too; `redact` is the treatment at the end of the ladder on every face.
+`ours_unjudged` is every face as generator and denoiser leave it, `ours_noise_S` the same at the
+relative noise strength S, `ours_undiffused` leaves out the denoiser too; `redact` is the treatment
+at the end of the ladder on every face.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,14 +93,38 @@ class OwnReplacement:
         self._denoise = denoiser(config)
         self._judges = judge_encoders(config)
 
-    def subjects(self, faces: FaceSet) -> dict[str, Replacement]:
-        """Return the set after every variant of the treatment."""
-        chosen = self._chosen_anchors(faces)
-        result = {"ours_undiffused": self._unjudged(faces, chosen, diffuse=False)}
+    def unjudged(self, noise: Sequence[float] = ()) -> dict[str, float | None]:
+        """Return the variants without a judge: name to noise strength, None for no denoiser.
+
+        Args:
+            noise: further strengths, relative to the denoiser's own level.
+
+        Raises:
+            SetupError: a strength is asked for, but there is no denoiser.
+        """
+        variants: dict[str, float | None] = {"ours_undiffused": None}
         if self._denoise is not None:
-            result["ours_unjudged"] = self._unjudged(faces, chosen, diffuse=True)
-        result["ours"] = self._judged(faces, chosen)
-        return result
+            variants["ours_unjudged"] = self._first_strength
+            variants |= {f"ours_noise_{strength:g}": strength for strength in noise}
+        elif noise:
+            raise SetupError("noise strengths need a denoiser: set replace.denoiser")
+        return variants
+
+    def subjects(
+        self, faces: FaceSet, names: Collection[str], noise: Sequence[float] = ()
+    ) -> Iterator[tuple[str, Replacement]]:
+        """Yield the set after each of the named treatments: `ours` and those of `unjudged`."""
+        chosen = self._chosen_anchors(faces)
+        for name, strength in self.unjudged(noise).items():
+            if name in names:
+                yield name, self._unjudged(faces, chosen, strength)
+        if "ours" in names:
+            yield "ours", self._judged(faces, chosen)
+
+    @property
+    def _first_strength(self) -> float | None:
+        """The noise of the job's first try; None without a denoiser."""
+        return None if self._denoise is None else self._config.replace.noise_strengths[0]
 
     def defence(self, name: str = "swap_diffusion", *, diffuse: bool = True) -> Defence:
         """Return generator and denoiser without judge as a defence for the attacks."""
@@ -114,7 +139,8 @@ class OwnReplacement:
                 for i, v in enumerate(vectors)
             ]
             anchors = self._vectors([ids[0] for ids in options])
-            return self._generated(crops, points, anchors, diffuse=diffuse)
+            strength = self._first_strength if diffuse else None
+            return self._generated(crops, points, anchors, strength)
 
         return Defence(name, treat)
 
@@ -137,7 +163,7 @@ class OwnReplacement:
             chosen = anchors.choose(vector, "release", str(person), taken).anchor_ids
             taken.update(chosen)
             ids[rows] = chosen[0]
-        return self._treated(faces, self._vectors(ids.tolist()), diffuse=True)
+        return self._treated(faces, self._vectors(ids.tolist()), self._first_strength)
 
     def _diffuse(
         self, crops: U8, points: F32, anchors: F32, strength: float, _tracks: I32 | None = None
@@ -146,12 +172,9 @@ class OwnReplacement:
         out: U8 = self._denoise(crops, points, anchors, strength, secrets.token_bytes)
         return out
 
-    def _generated(self, crops: U8, points: F32, anchors: F32, *, diffuse: bool) -> U8:
+    def _generated(self, crops: U8, points: F32, anchors: F32, strength: float | None) -> U8:
         out = self._generate(crops, points, anchors)
-        if diffuse and self._denoise is not None:
-            strength = self._config.replace.noise_strengths[0]
-            out = self._diffuse(out, points, anchors, strength)
-        return out
+        return out if strength is None else self._diffuse(out, points, anchors, strength)
 
     def _vectors(self, ids: Sequence[int]) -> F32:
         bank = self._anchors.bank.vectors_unit
@@ -169,14 +192,14 @@ class OwnReplacement:
         return chosen
 
     def _unjudged(
-        self, faces: FaceSet, chosen: list[tuple[int, ...]], *, diffuse: bool
+        self, faces: FaceSet, chosen: list[tuple[int, ...]], strength: float | None
     ) -> Replacement:
         anchors = self._vectors([ids[0] for ids in chosen])
         n = len(faces)
-        treated = self._treated(faces, anchors, diffuse=diffuse)
+        treated = self._treated(faces, anchors, strength)
         return Replacement(treated, np.ones(n, np.bool_), (Reason.REPLACED,) * n)
 
-    def _treated(self, faces: FaceSet, anchors: F32, *, diffuse: bool) -> Treated:
+    def _treated(self, faces: FaceSet, anchors: F32, strength: float | None) -> Treated:
         matrices = crop_matrices(faces.landmarks_xy_px)
         points = apply_matrices(matrices, faces.landmarks_xy_px)
         pairs = zip(faces.images_bgr, matrices, strict=True)
@@ -187,7 +210,7 @@ class OwnReplacement:
                     before[i : i + _BATCH],
                     points[i : i + _BATCH],
                     anchors[i : i + _BATCH],
-                    diffuse=diffuse,
+                    strength,
                 )
                 for i in range(0, len(faces), _BATCH)
             ]

@@ -166,9 +166,36 @@ def test_a_generator_that_copies_ends_in_redaction(stand_ins, monkeypatch):
     assert found["ours_undiffused", "match_original_far_0.001"].estimate.value == 1
     assert found["ours", "redacted_share"].estimate.value == 1
     assert found["ours", "match_original_far_0.001"].estimate.value < 0.3
-    own = OwnReplacement(config, KEY).subjects(people(4, seed=6))["ours"]
+    own = dict(OwnReplacement(config, KEY).subjects(people(4, seed=6), {"ours"}))["ours"]
     assert Reason.TOO_CLOSE in own.reasons
     assert set(own.reasons) <= {Reason.TOO_CLOSE, Reason.TOO_BLURRED}
+
+
+def test_noise_strengths_are_measured_one_by_one(stand_ins, monkeypatch):
+    strengths = []
+
+    def noisy(crops, points, anchors, strength, random_bytes):
+        strengths.append(strength)
+        return np.full_like(crops, int(100 * strength))
+
+    monkeypatch.setattr(evaluate_ours, "generator", lambda _config: from_anchor)
+    monkeypatch.setattr(evaluate_ours, "denoiser", lambda _config: noisy)
+    config = JobConfig(replace=OWN, anchors={"bank": None})
+    faces = people(4, seed=8)
+    asked = {"ours_noise_0.5", "ours_noise_2", "ours_unjudged"}
+    made = dict(OwnReplacement(config, KEY).subjects(faces, asked, (0.5, 2.0)))
+    assert set(made) == asked
+    assert sorted(set(strengths)) == [0.5, 1.0, 2.0]
+    half = made["ours_noise_0.5"].treated.crops_after
+    assert (half == 50).all()
+
+
+def test_noise_needs_a_denoiser(stand_ins, monkeypatch):
+    monkeypatch.setattr(evaluate_ours, "generator", lambda _config: from_anchor)
+    monkeypatch.setattr(evaluate_ours, "denoiser", lambda _config: None)
+    own = OwnReplacement(JobConfig(replace=OWN, anchors={"bank": None}), KEY)
+    with pytest.raises(SetupError, match=r"replace\.denoiser"):
+        own.unjudged((1.5,))
 
 
 def test_a_release_shows_one_face_per_person_and_key(stand_ins, monkeypatch):
