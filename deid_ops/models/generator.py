@@ -30,8 +30,8 @@ from deid_ops.models.blocks import (
 )
 from deid_ops.models.light import (
     N_LOOKS,
+    as_colourful_as,
     coarse_light,
-    colour_gain,
     contrast_gain,
     enlarge_light,
     look_of_footage,
@@ -159,8 +159,7 @@ class LeakProofGenerator(nn.Module):
             x = block(torch.cat([x, skips.pop()], 1), style)
         x = functional.silu(self.out_norm(x, style))
         detail = without_chequers(functional.pixel_shuffle(self.out(x), 2).float())
-        grey = detail.mean(1, keepdim=True)
-        detail = contrast_gain(look) * (grey + colour_gain(light) * (detail - grey))
+        detail = as_colourful_as(light, contrast_gain(look) * detail)
         painted = detail + enlarge_light(light)
         whole = self.mask * painted + (1.0 - self.mask) * surroundings
         cells = functional.avg_pool2d(whole, CELL_PX)

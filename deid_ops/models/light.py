@@ -16,7 +16,7 @@ from deid_ops.swap.crop import CROP_SIZE_PX
 N_LOOKS = 4  # what `look_of_footage` returns
 _SKIN_CELLS = slice(2, 6)  # rows and columns of the light without hair, hats and background
 _PORTRAIT_LOG_CONTRAST = 1.98  # minus the mean over 400 portraits: their gain is 1
-_COLOUR_OF_FULL_GAIN = 0.06
+_COLOUR_OF_DETAIL = 0.8
 
 
 def coarse_light(inside: Tensor, scalars: Tensor) -> Tensor:
@@ -65,19 +65,24 @@ def contrast_gain(look: Tensor) -> Tensor:
     return torch.exp(log_gain).clamp(0.1, 1.2).reshape(-1, 1, 1, 1)
 
 
-def colour_gain(light: Tensor) -> Tensor:
-    """Return how much colour a face's detail may have, [n, 1, 1, 1] in [0, 1], from its light.
+def as_colourful_as(light: Tensor, detail: Tensor) -> Tensor:
+    """Limit the colour of a face's detail [n, 3, 128, 128] by how colourful its light is.
 
-    0 for monochrome footage (infrared cabin cameras), whose faces must not get coloured rims; 1
-    from a third of a portrait's usual colour on (which is 0.2, 0.09 in the palest of twenty).
+    Lips and cheeks differ from the skin by less than the skin differs from grey; dull, cold or
+    monochrome footage (infrared cabin cameras) gets no vivid lips and no coloured rims. A smooth
+    limit of `_COLOUR_OF_DETAIL` times the light's mean distance from grey, per channel.
 
     Example:
-        >>> colour_gain(torch.full((1, 3, 8, 8), 0.4)).item()
-        0.0
+        >>> grey, red = torch.full((1, 3, 8, 8), 0.4), torch.zeros(1, 3, 128, 128)
+        >>> red[:, 0] = 0.3
+        >>> [round(v, 4) for v in as_colourful_as(grey, red)[0, :, 0, 0].tolist()]
+        [0.1, 0.1, 0.1]
     """
     inner = light[:, :, _SKIN_CELLS, _SKIN_CELLS]
-    colour = (inner - inner.mean(1, keepdim=True)).abs().mean((1, 2, 3), keepdim=True)
-    return (colour / _COLOUR_OF_FULL_GAIN).clamp(max=1.0)
+    distance = (inner - inner.mean(1, keepdim=True)).abs().mean((1, 2, 3), keepdim=True)
+    limit = _COLOUR_OF_DETAIL * distance
+    grey = detail.mean(1, keepdim=True)
+    return grey + limit * torch.tanh((detail - grey) / (limit + 1e-4))
 
 
 def _mean_where(image: Tensor, weight: Tensor) -> Tensor:

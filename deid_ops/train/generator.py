@@ -152,7 +152,7 @@ def train_generator(
     channels_last(net).train()
     critic = channels_last(PatchDiscriminator())
     optimiser = torch.optim.Adam(net.parameters(), config.rate, betas=(0.5, 0.99), eps=1e-7)
-    critic_optimiser = torch.optim.Adam(critic.parameters(), config.rate, betas=(0.0, 0.99))
+    critic_optimiser = torch.optim.Adam(critic.parameters(), config.critic_rate, betas=(0.0, 0.99))
     average = Average(net, config.ema)
     parts = {
         "net": net,
@@ -183,7 +183,7 @@ def train_generator(
         factor = half_cosine(number, budget.max_steps, config.warmup)
         values = {}
         if swapping:
-            set_rate(critic_optimiser, config.rate * factor)
+            set_rate(critic_optimiser, config.critic_rate * max(factor, 0.3))
             painted = functional.avg_pool2d(batch.weight, CELL_PX)  # a patch is as large as a cell
             critic_loss = hinge_critic(critic(batch.images01), critic(output.detach()), painted)
             descend([critic_loss], critic_optimiser, clip=None)

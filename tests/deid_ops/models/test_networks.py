@@ -22,8 +22,8 @@ from deid_ops.models.generator import (
     scalars_for,
 )
 from deid_ops.models.light import (
+    as_colourful_as,
     coarse_light,
-    colour_gain,
     enlarge_light,
     look_of_footage,
     missing_colour,
@@ -252,13 +252,16 @@ def test_monochrome_footage_stays_monochrome() -> None:
     assert (tinted - tinted.mean(1, keepdim=True)).abs().max() > 0.01
 
 
-def test_colour_comes_back_with_the_light() -> None:
-    light = torch.zeros(3, 3, 8, 8)
+def test_detail_is_no_more_colourful_than_the_light_allows() -> None:
+    light, detail = torch.zeros(3, 3, 8, 8), torch.zeros(3, 3, 128, 128)
     light[1, 0], light[2, 0] = 0.03, 0.6
-    grey, pale, skin = colour_gain(light).flatten().tolist()
-    assert grey == 0.0
-    assert 0.1 < pale < 0.5
-    assert skin == 1.0
+    detail[:, 0] = 0.15
+    found = as_colourful_as(light, detail)
+    assert torch.allclose(found.mean(1), detail.mean(1), atol=1e-6)  # brightness stays
+    grey, pale, skin = (found[:, 0] - found.mean(1)).abs().amax((1, 2)).tolist()
+    assert grey < 1e-6
+    assert pale < 0.02
+    assert 0.08 < skin <= 0.1
 
 
 def test_tints_are_taken_away_and_brightness_is_not() -> None:
