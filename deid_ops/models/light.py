@@ -82,7 +82,8 @@ def as_colourful_as(light: Tensor, detail: Tensor) -> Tensor:
     distance = (inner - inner.mean(1, keepdim=True)).abs().mean((1, 2, 3), keepdim=True)
     limit = _COLOUR_OF_DETAIL * distance
     grey = detail.mean(1, keepdim=True)
-    return grey + limit * torch.tanh((detail - grey) / (limit + 1e-4))
+    colour = limit * torch.tanh((detail - grey) / (limit + 1e-4))
+    return grey + colour - colour.mean(1, keepdim=True)
 
 
 def _mean_where(image: Tensor, weight: Tensor) -> Tensor:
