@@ -44,6 +44,7 @@ from deid_ops.train.loop import (
 )
 from deid_ops.train.losses import (
     attribute_difference,
+    excess_detail,
     identity_terms,
     light_difference,
     masked_l1,
@@ -113,6 +114,9 @@ def paint_losses(
         )
         losses["seam"] = config.w_seam * masked_l1(
             output[other], batch.images01[other], batch.weight[other] * seam(net.mask)
+        )
+        losses["excess"] = config.w_excess * excess_detail(
+            output[other], batch.images01[other], batch.weight[other], CELL_PX
         )
         if attributes is not None:
             losses["attributes"] = config.w_attributes * attribute_difference(

@@ -57,6 +57,7 @@ class GeneratorTraining:
     w_repulsion: float = 2.0
     w_light: float = 4.0
     w_seam: float = 1.0
+    w_excess: float = 0.6
     w_unseen: float = 2.0  # where a training picture ends within the face: nothing but its light
     w_attributes: float = 0.6
     w_critic: float = 0.35
