@@ -7,7 +7,7 @@ import torch
 
 from deid_ops.swap.crop import EYE_DISTANCE_PX
 from deid_ops.swap.layout import N_POINTS, group_slice
-from deid_ops.train.losses import eye_difference, excess_detail, light_difference, masked_l1, seam
+from deid_ops.train.losses import excess_detail, eye_difference, light_difference, masked_l1, seam
 
 
 @pytest.fixture
