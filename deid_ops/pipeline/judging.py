@@ -19,6 +19,7 @@ from deid_ops.pipeline.swap import EmbedFaces
 from deid_ops.types import F32, I32, U8, Bool, FaceTracks
 
 FAR_OF_OTHERS = 1e-3
+_ROWS_AT_ONCE = 512  # a crowd of 1,000 people has 8,000 looked-at faces
 
 
 @dataclass(frozen=True)
@@ -168,9 +169,12 @@ def matches_of_others(
         >>> matches_of_others(e, e[[0, 0]], np.float32([0.1, 0.1]), np.array(["a", "b"])).tolist()
         [0.0, 1.0]
     """
-    strangers = person_of[:, None] != person_of[None]
-    matched = (cosine_distances(after, before) < threshold[:, None]) & strangers
-    count = strangers.sum(axis=1).astype(np.float32)
     shares = np.full(len(after), np.nan, dtype=np.float32)
-    np.divide(matched.sum(axis=1, dtype=np.float32), count, out=shares, where=count > 0)
+    for start in range(0, len(after), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        strangers = person_of[rows, None] != person_of[None]
+        matched = cosine_distances(after[rows], before) < threshold[rows, None]
+        count = strangers.sum(axis=1)
+        found = (matched & strangers).sum(axis=1)
+        np.divide(found, count, out=shares[rows], where=count > 0, casting="unsafe")
     return shares

@@ -67,6 +67,16 @@ def test_swapped_faces_are_counted_apart():
     assert [t.n_swapped_judged for t in judged(AXES, ["a", "b", "c"], swapped)] == [2, 0, 1]
 
 
+def test_a_crowd_is_compared_in_pieces(monkeypatch):
+    rng = np.random.default_rng(1)
+    before, after = (rng.normal(size=(20, 4)).astype(np.float32) for _ in range(2))
+    limits, people = np.full(20, 0.8, np.float32), np.array([f"p{i % 7}" for i in range(20)])
+    whole = judging.matches_of_others(before, after, limits, people)
+    monkeypatch.setattr(judging, "_ROWS_AT_ONCE", 3)
+    assert judging.matches_of_others(before, after, limits, people) == pytest.approx(whole)
+    assert 0.1 < whole.mean() < 0.9
+
+
 def test_nothing_looked_at_gives_nothing():
     assert JudgedFaces(tracks(), np.ones(6, bool), {}).by_track(["a"] * 3, None) == ()
 
