@@ -49,12 +49,12 @@ class GeneratorTraining:
     hazy_share: float = 0.6
     coarse_share: float = 0.5
     point_jitter_px: float = 0.35
-    repulsion_margin: float = 0.05
+    repulsion_margin: float = 0.0
     w_l1: float = 3.0
     w_features: float = 1.0
     w_identity_own: float = 0.5
-    w_identity_other: float = 1.6
-    w_repulsion: float = 2.0
+    w_identity_other: float = 2.0
+    w_repulsion: float = 5.0
     w_light: float = 4.0
     w_seam: float = 1.0
     w_excess: float = 0.6
