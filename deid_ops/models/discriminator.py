@@ -1,7 +1,8 @@
 """Patch discriminator for the light adversarial sharpening, conditioned on nothing.
 
 Input [n, 3, 128, 128] RGB in [0, 1]; output one logit per 16 px patch, [n, 1, 8, 8]. Spectral
-normalisation keeps it slow on purpose: with little training a strong critic only adds artefacts.
+normalisation keeps it gentle on purpose: with little training a strong critic only adds artefacts.
+Its learning rate makes up for part of that (`GeneratorTraining.critic_rate`).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from deid_ops.swap.crop import CROP_SIZE_PX
 N_LOOKS = 4  # what `look_of_footage` returns
 _SKIN_CELLS = slice(2, 6)  # rows and columns of the light without hair, hats and background
 _PORTRAIT_LOG_CONTRAST = 1.98  # minus the mean over 400 portraits: their gain is 1
-_COLOUR_OF_DETAIL = 0.8
+_COLOUR_OF_DETAIL = 0.8  # the most, beside the distance from grey of the light; 0.2 in portraits
 
 
 def coarse_light(inside: Tensor, scalars: Tensor) -> Tensor:

@@ -96,7 +96,7 @@ class JudgedFaces:
     ) -> TrackAudit:
         before, after = compared.before[here], compared.after[here]
         at = {far: face_distances(before, after, v[here]) for far, v in compared.limits.items()}
-        judged = at[FAR_OF_OTHERS]
+        distances = at[FARS[0]]  # the same for every FAR, only the thresholds differ
         consistency = [temporal_consistency(v) for v in (before, after)]
         others = compared.matches_of_others[here]
         return TrackAudit(
@@ -105,8 +105,8 @@ class JudgedFaces:
             n_faces=int((self._tracks.track == track).sum()),
             n_faces_judged=len(here),
             n_swapped_judged=int(self._swapped[rows[here]].sum()),
-            to_original=judged.to_original,
-            to_negation=judged.to_negation,
+            to_original=distances.to_original,
+            to_negation=distances.to_negation,
             matched={far: int(d.matches_original.sum()) for far, d in at.items()},
             matched_negation={far: int(d.matches_negation.sum()) for far, d in at.items()},
             matched_others=None if np.isnan(others).any() else float(others.sum()),

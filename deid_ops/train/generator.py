@@ -187,7 +187,7 @@ def train_generator(
         factor = half_cosine(number, budget.max_steps, config.warmup)
         values = {}
         if swapping:
-            set_rate(critic_optimiser, config.critic_rate * max(factor, 0.3))
+            set_rate(critic_optimiser, config.critic_rate * max(factor, config.critic_rate_floor))
             painted = functional.avg_pool2d(batch.weight, CELL_PX)  # a patch is as large as a cell
             critic_loss = hinge_critic(critic(batch.images01), critic(output.detach()), painted)
             descend([critic_loss], critic_optimiser, clip=None)

@@ -26,9 +26,9 @@ from deid_ops.swap.retarget import EYES
 def encoder_view(crops01: Tensor, rng: np.random.Generator | None = None) -> Tensor:
     """Cut the 112 px recogniser input out of crops [n, 3, 128, 128].
 
-    With a generator the window moves by up to 2 px, the light by a few per cent, and the
-    resolution is lowered, so that the
-    painter cannot satisfy the encoder with a pattern that only works at one place.
+    With a generator of random numbers the window moves by up to 2 px, the light changes by a few
+    per cent, and the resolution is lowered, so that the painter cannot satisfy the encoder with a
+    pattern that only works at one place. Returns [n, 3, 112, 112].
     """
     x, y = CROP_OFFSET_XY_PX
     if rng is None:
@@ -130,6 +130,12 @@ def excess_detail(output01: Tensor, target01: Tensor, weight: Tensor, cell_px: i
     Detail is what cell averages leave out; its strength one number a face, the weighted root mean
     square of its brightness. The pull towards an identity is clearest at full contrast, so without
     this faces become masks. Weaker detail than the original's costs nothing here.
+
+    Args:
+        output01: [n, 3, h, w] in [0, 1].
+        target01: the originals, same shape.
+        weight: [n, 1, h, w], where it counts.
+        cell_px: side of a cell of the light.
     """
     strengths = []
     for image in (output01, target01):
@@ -169,6 +175,6 @@ def eye_difference(points_px: Tensor, wanted_px: Tensor) -> Tensor:
         mine, wanted = (p - p[:, corners].mean(1, keepdim=True) for p in (points_px, wanted_px))
         parts += [
             (mine[:, group_slice(group)] - wanted[:, group_slice(group)]).abs().mean()
-            for group in (iris, iris.replace("iris", "eye"))
+            for group in (iris, iris.replace("iris", "eye"))  # left_iris lies in left_eye
         ]
     return torch.stack(parts).mean() / (0.02 * EYE_DISTANCE_PX)

@@ -33,7 +33,8 @@ class GeneratorTraining:
 
     batch: int = 16
     rate: float = 6e-4
-    critic_rate: float = 1.5e-3  # the critic is slow by its spectral norms; a faster one helps
+    critic_rate: float = 1.5e-3
+    critic_rate_floor: float = 0.3  # share of it that is kept while the painter's rate falls
     warmup: int = 100
     ema: float = 0.997
     seed: int = 21
