@@ -43,7 +43,6 @@ from jobs.models import calibration_file, conditioning_encoder, judge_encoders
 
 _LOG = logging.getLogger("deid.attack")
 _BATCH = 64
-OWN_DEFENCES = ("swap", "swap_noise", "swap_fgsm", "swap_parameter_noise", "swap_diffusion")
 
 
 def attack_faces(

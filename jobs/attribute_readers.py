@@ -14,7 +14,7 @@ from deid_ops.swap.attributes import AttributeReader as AttributeNetwork
 from deid_ops.swap.crop import CROP_SIZE_PX
 from deid_ops.swap.layout import MESH_INDEX
 from deid_ops.train.teachers import MESH_POINTS, Teachers
-from deid_ops.types import U8
+from deid_ops.types import F32, U8
 
 _BATCH = 16
 
@@ -72,11 +72,21 @@ class OwnReader:
         small = [cv2.resize(c, size, interpolation=cv2.INTER_AREA)[..., ::-1] for c in crops_bgr]
         planes = np.stack(small).transpose(0, 3, 1, 2).astype(np.float32) / 255.0
         found = self._network.read(np.ascontiguousarray(planes))
-        n = len(crops_bgr)
-        mesh = np.zeros((n, MESH_POINTS, 3), np.float32)
-        mesh[:, MESH_INDEX, :2] = found.points_px
-        flat = attributes_from_mesh(mesh, found.expression, np.ones(n, np.float32))
-        rotation = rotation_from_euler(found.pose_deg)
         return FaceAttributes(
-            found.points_px, rotation, flat.gaze_deg, found.expression, flat.present
+            found.points_px,
+            rotation_from_euler(found.pose_deg),
+            gaze_of_points(found.points_px),
+            found.expression,
+            np.ones(len(crops_bgr), np.bool_),
         )
+
+
+def gaze_of_points(points_px: F32) -> F32:
+    """Return the eyes' angles in the head [n, 2] that lie in this project's landmarks [n, 136, 2].
+
+    The same proxy as `attributes_from_mesh` has.
+    """
+    n = len(points_px)
+    mesh = np.zeros((n, MESH_POINTS, 3), np.float32)
+    mesh[:, MESH_INDEX, :2] = points_px
+    return attributes_from_mesh(mesh, np.zeros((n, 52), "f4"), np.ones(n, np.float32)).gaze_deg

@@ -104,6 +104,14 @@ def evaluate(
             "landmarks and expression. Default: the configured attribute network."
         ),
     ] = None,
+    networks: Annotated[
+        bool,
+        typer.Option(
+            "--networks",
+            help="Measure the conditioning encoder and, with --teachers, the attribute network "
+            "instead of treatments.",
+        ),
+    ] = False,
     show_originals: ShowOption = False,
 ) -> None:
     """Measure how often faces are still recognized, and what they kept, beside the baselines.
@@ -130,7 +138,12 @@ def evaluate(
         subjects=tuple(subject or ()),
         noise=tuple(noise or ()),
     )
-    if faces is not None:
+    if faces is not None and networks:
+        from jobs.evaluate_networks import network_figures
+
+        loaded = load_face_set(faces, lambda: first_detector(settings), limit=limit)
+        figures.extend(network_figures(settings, loaded, options.fars, teachers))
+    elif faces is not None:
         loaded = load_face_set(faces, lambda: first_detector(settings), limit=limit)
         # a measurement needs no lasting identities: without a key file they are drawn anew
         key = secrets.token_bytes(KEY_BYTES) if key_file is None else key_from_file(key_file)

@@ -20,8 +20,9 @@ from deid_ops.errors import SetupError
 from deid_ops.judge.ladder import gate_faces
 from deid_ops.metrics.faceset import FaceSet
 from deid_ops.pipeline.settle import JudgeOfCrops, ReplaceModels, settle_segment
-from deid_ops.pipeline.swap import GenerateCrops, swap_segment
+from deid_ops.pipeline.swap import Painter, swap_segment
 from deid_ops.redact.fill import CodeRange, Extent, RedactParams, draw_noise, fill_packed
+from deid_ops.swap.conditions import FaceConditions
 from deid_ops.swap.crop import (
     CROP_SIZE_PX,
     apply_matrices,
@@ -88,7 +89,7 @@ class OwnReplacement:
                 "the replacement; without them only the baselines can be measured"
             )
         self._config, self._encoder = config, encoder
-        self._generate: GenerateCrops = generate
+        self._generate: Painter = generate
         self._anchors = Anchors(config, secret_key)
         self._denoise = denoiser(config)
         self._judges = judge_encoders(config)
@@ -140,7 +141,7 @@ class OwnReplacement:
             ]
             anchors = self._vectors([ids[0] for ids in options])
             strength = self._first_strength if diffuse else None
-            return self._generated(crops, points, anchors, strength)
+            return self._generated(crops, anchors, strength)
 
         return Defence(name, treat)
 
@@ -166,15 +167,21 @@ class OwnReplacement:
         return self._treated(faces, self._vectors(ids.tolist()), self._first_strength)
 
     def _diffuse(
-        self, crops: U8, points: F32, anchors: F32, strength: float, _tracks: I32 | None = None
+        self,
+        crops: U8,
+        conditions: FaceConditions,
+        anchors: F32,
+        strength: float,
+        _tracks: I32 | None = None,
     ) -> U8:
         # every picture is a track of its own
-        out: U8 = self._denoise(crops, points, anchors, strength, secrets.token_bytes)
+        out: U8 = self._denoise(crops, conditions, anchors, strength, secrets.token_bytes)
         return out
 
-    def _generated(self, crops: U8, points: F32, anchors: F32, strength: float | None) -> U8:
-        out = self._generate(crops, points, anchors)
-        return out if strength is None else self._diffuse(out, points, anchors, strength)
+    def _generated(self, crops: U8, anchors: F32, strength: float | None) -> U8:
+        told = self._generate.read(crops)
+        out = self._generate(crops, told, anchors)
+        return out if strength is None else self._diffuse(out, told, anchors, strength)
 
     def _vectors(self, ids: Sequence[int]) -> F32:
         bank = self._anchors.bank.vectors_unit
@@ -201,17 +208,11 @@ class OwnReplacement:
 
     def _treated(self, faces: FaceSet, anchors: F32, strength: float | None) -> Treated:
         matrices = crop_matrices(faces.landmarks_xy_px)
-        points = apply_matrices(matrices, faces.landmarks_xy_px)
         pairs = zip(faces.images_bgr, matrices, strict=True)
         before = np.stack([warp_crop(image, matrix) for image, matrix in pairs])
         after = np.concatenate(
             [
-                self._generated(
-                    before[i : i + _BATCH],
-                    points[i : i + _BATCH],
-                    anchors[i : i + _BATCH],
-                    strength,
-                )
+                self._generated(before[i : i + _BATCH], anchors[i : i + _BATCH], strength)
                 for i in range(0, len(faces), _BATCH)
             ]
         )

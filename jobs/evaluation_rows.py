@@ -28,6 +28,7 @@ SUMMARY = {
     "parrot_other_photo_far_0.001": "retrieved by the parrot at FAR 1e-3",
     "linked_same_photo_far_0.001": "linked at FAR 1e-3",
     "m_tc_all_pairs": "M_tc",
+    "auc": "AUC",
     "found_again": "found again",
     "redacted_share": "redacted",
     "landmark_shift_percent": "landmark shift, %",

@@ -171,15 +171,11 @@ def generator(config: JobConfig) -> Any:
 def denoiser(config: JobConfig) -> Any:
     """Return the diffusion step, or None where none is configured."""
     section = config.replace
-    if section.generator is None or section.attributes is None or section.denoiser is None:
+    if section.generator is None or section.denoiser is None:
         return None
     from deid_ops.diffuse.denoiser import Denoiser
 
-    return Denoiser(
-        str(resolve(section.denoiser)),
-        str(resolve(section.attributes)),
-        runtime_of(config),
-    )
+    return Denoiser(str(resolve(section.denoiser)), runtime_of(config))
 
 
 def own_attribute_reader(config: JobConfig) -> AttributeReader | None:

@@ -16,6 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from deid_ops.errors import InputError
+from deid_ops.swap.conditions import FaceConditions
+from deid_ops.swap.contract import N_STRENGTHS
+from deid_ops.swap.layout import N_POINTS
 from deid_ops.types import FaceCrops, Faces, FaceTracks, Span
 from schemas.columns import Column, Edge
 from schemas.edges import SEGMENT
@@ -161,6 +164,18 @@ def crops_from_row(row: Mapping[str, Any]) -> FaceCrops:
     k, size = len(row["crop_row"]), row["crop_size_px"]
     pixels = np.frombuffer(row["crop_pixels"], np.uint8).reshape(k, size, size, 3)
     return FaceCrops(row["crop_row"], pixels, row["crop_from_frame"].reshape(k, 2, 3))
+
+
+def conditions_to_row(conditions: FaceConditions) -> Row:
+    """Return the `told_*` columns."""
+    return {"told_points_px": conditions.points_px, "told_detail_rms": conditions.detail_rms}
+
+
+def conditions_from_row(row: Mapping[str, Any]) -> FaceConditions:
+    """Return what the painters are told of each crop's original."""
+    k = len(row["crop_row"])
+    points = row["told_points_px"].reshape(k, N_POINTS, 2)
+    return FaceConditions(points, row["told_detail_rms"].reshape(k, N_STRENGTHS))
 
 
 def add_seconds(pairs: Iterable[tuple[str, float]], name: str, seconds: float) -> Any:

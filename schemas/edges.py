@@ -125,6 +125,11 @@ CROPS = (
     Column("crop_pixels", pa.large_binary(), "BGR crops, one after another.", biometric=True),
 )
 
+TOLD = (
+    Column("told_points_px", _F, "Mean face in each original's pose, 272 values each.", unit="px"),
+    Column("told_detail_rms", _F, "Strength of each original's detail, six values each."),
+)
+
 JUDGED_ORIGINALS = (
     Column("judge_dim", INT32, "Values of one judge vector."),
     Column("judge_original", _F, "Judge's vector of each original face.", biometric=True),
@@ -167,8 +172,8 @@ TRACKED = Edge("tracked", "Boxes of every frame.", SEGMENT + BOXES + TRACK_VECTO
 LINKED = Edge("linked", "Tracks with person, anchor and plan.", SEGMENT + BOXES + PERSONS)
 SWAPPED = Edge(
     "swapped",
-    "Generated crops and the judge's vectors of the originals.",
-    SEGMENT + BOXES + PERSONS + CROPS + JUDGED_ORIGINALS,
+    "Generated crops, what was told of the originals, and the judge's vectors of them.",
+    SEGMENT + BOXES + PERSONS + CROPS + TOLD + JUDGED_ORIGINALS,
 )
 DIFFUSED = Edge(
     "diffused",

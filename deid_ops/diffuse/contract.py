@@ -7,7 +7,7 @@ range the network was trained on, and the level that strength 1 stands for).
 from __future__ import annotations
 
 from deid_ops.inference.contracts import ModelContract, TensorSpec
-from deid_ops.swap.contract import ANCHOR, CROP, POINTS, SURROUNDINGS
+from deid_ops.swap.contract import ANCHOR, CROP, DETAIL, POINTS, SURROUNDINGS
 from deid_ops.swap.crop import CROP_SIZE_PX
 
 RATIO_BASE_KEY = "noise_ratio_base"
@@ -27,6 +27,7 @@ DENOISER = ModelContract(
             "e standard normal less its mean over each cell of 16x16 px",
         ),
         POINTS,
+        DETAIL,
         ANCHOR,
         TensorSpec("noise_ratio", "float32", ("n", 1), (0.0, 10.0), "sigma / alpha"),
     ),

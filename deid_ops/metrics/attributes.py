@@ -49,20 +49,6 @@ def rotation_angle_deg(first: F32, second: F32) -> F32:
     return np.asarray(np.degrees(2 * half), dtype=np.float32)
 
 
-def gaze_error_deg(original: F32, output: F32) -> F32:
-    """Return `[n]` angles between gaze directions given as `[n, 3]` vectors of any length.
-
-    Example:
-        >>> float(gaze_error_deg(np.array([[1.0, 0, 0]]), np.array([[0, 2.0, 0]]))[0])
-        90.0
-    """
-    a, b = (np.atleast_2d(v).astype(np.float64) for v in (original, output))
-    if a.shape != b.shape or a.shape[1] != 3:
-        raise InvariantError(f"gaze: shapes {a.shape} and {b.shape}, expected [n, 3]")
-    cross = np.linalg.norm(np.cross(a, b), axis=1)
-    return np.asarray(np.degrees(np.arctan2(cross, np.sum(a * b, axis=1))), dtype=np.float32)
-
-
 def landmark_shift_percent(original_xy_px: F32, output_xy_px: F32, eye_distance_px: F32) -> F32:
     """Return `[n]` mean distances between landmarks, in percent of the eye distance.
 

@@ -2,8 +2,9 @@
 
 The network receives what surrounds the face, a coarse picture of its light, landmarks drawn on
 the mean face, and the identity to paint. Pixels inside `INNER_MASK` reach it only as averages
-over 8x8 cells (swap) or under noise (diffuse), so what an observer could recover about the person
-is bounded by those conditions, whatever the weights are.
+over 8x8 cells (swap) or under noise (diffuse), and as six numbers, the strength of their detail.
+What an observer could recover about the person is bounded by those conditions, whatever the
+weights are.
 
 Architecture: U-Net on a 2x pixel-unshuffled image (64 px inside), residual blocks whose group
 norms are modulated by the identity (scale + 1), output added to the coarse picture.
@@ -31,16 +32,16 @@ from deid_ops.models.blocks import (
 from deid_ops.models.light import (
     N_LOOKS,
     as_colourful_as,
+    as_strong_as,
     coarse_light,
-    contrast_gain,
-    enlarge_light,
+    enlarge_cells,
     look_of_footage,
     missing_brightness,
     missing_colour,
     without_chequers,
 )
 from deid_ops.swap.conditions import CELL_PX
-from deid_ops.swap.crop import CROP_SIZE_PX, INNER_MASK
+from deid_ops.swap.crop import CROP_SIZE_PX, INNER_MASK, part_weights
 from deid_ops.swap.layout import GROUP_NAMES, N_GROUPS, group_slice
 
 MAP_SIZE = 64
@@ -87,6 +88,7 @@ class LeakProofGenerator(nn.Module):
     """See the module's head."""
 
     mask: Tensor
+    parts: Tensor
 
     def __init__(self, config: GeneratorConfig | None = None) -> None:
         super().__init__()
@@ -114,6 +116,7 @@ class LeakProofGenerator(nn.Module):
         self.out = conv3(c[0], 12)
         mask = torch.from_numpy(np.asarray(INNER_MASK, dtype=np.float32))[None, None]
         self.register_buffer("mask", mask, False)
+        self.register_buffer("parts", torch.from_numpy(part_weights())[None], False)
         init_glorot(self)
         nn.init.zeros_(self.out.weight)
 
@@ -122,6 +125,7 @@ class LeakProofGenerator(nn.Module):
         surroundings01: Tensor,
         inside: Tensor,
         points_px: Tensor,
+        detail_rms: Tensor,
         identity_unit: Tensor,
         scalars: Tensor,
     ) -> Tensor:
@@ -131,6 +135,7 @@ class LeakProofGenerator(nn.Module):
             surroundings01: [n, 3, 128, 128] in [0, 1]; what lies inside the mask is ignored.
             inside: [n, 3, 128, 128] in about [-1, 1]: the coarse light or the noised face.
             points_px: [n, 136, 2] retargeted landmarks.
+            detail_rms: [n, 6] strength of the original's detail, in [0, 1].
             identity_unit: [n, 128].
             scalars: [n, 2]: 1 where `inside` is noised, and log(1 + sigma / alpha).
 
@@ -140,7 +145,8 @@ class LeakProofGenerator(nn.Module):
         surroundings = surroundings01 * 2.0 - 1.0
         base = self.mask * inside + (1.0 - self.mask) * surroundings
         light = coarse_light(inside, scalars)
-        look = look_of_footage(surroundings, light, self.mask)
+        told = 2.0 * detail_rms  # the range here is twice as wide
+        look = look_of_footage(surroundings, light, told, self.mask)
         style = self.mapping(torch.cat([scaled_identity(identity_unit), scalars, look], 1))
         style = functional.leaky_relu(style, 0.2)
         mask64 = functional.avg_pool2d(self.mask + 0.0 * base[:, :1], 2)
@@ -159,12 +165,12 @@ class LeakProofGenerator(nn.Module):
             x = block(torch.cat([x, skips.pop()], 1), style)
         x = functional.silu(self.out_norm(x, style))
         detail = without_chequers(functional.pixel_shuffle(self.out(x), 2).float())
-        detail = as_colourful_as(light, contrast_gain(look) * detail)
-        painted = detail + enlarge_light(light)
+        detail = as_colourful_as(light, as_strong_as(told, detail, self.parts))
+        painted = detail + enlarge_cells(light)
         whole = self.mask * painted + (1.0 - self.mask) * surroundings
         cells = functional.avg_pool2d(whole, CELL_PX)
         missing = missing_colour(light, cells) + missing_brightness(light, cells)
-        painted = painted + enlarge_light(missing)
+        painted = painted + enlarge_cells(missing)
         return self.mask * (painted * 0.5 + 0.5) + (1.0 - self.mask) * surroundings01
 
 
@@ -182,12 +188,19 @@ class GeneratorExport(nn.Module):
         self.net = net
 
     def forward(
-        self, surroundings_rgb: Tensor, light_rgb: Tensor, points_px: Tensor, anchor_unit: Tensor
+        self,
+        surroundings_rgb: Tensor,
+        light_rgb: Tensor,
+        points_px: Tensor,
+        detail_rms: Tensor,
+        anchor_unit: Tensor,
     ) -> Tensor:
         """Return the crop [n, 3, 128, 128] in [0, 1]."""
-        inside = enlarge_light(light_rgb * 2.0 - 1.0)
+        inside = enlarge_cells(light_rgb * 2.0 - 1.0)
         scalars = anchor_unit[:, :N_SCALARS] * 0.0
-        crop: Tensor = self.net(surroundings_rgb, inside, points_px, anchor_unit, scalars)
+        crop: Tensor = self.net(
+            surroundings_rgb, inside, points_px, detail_rms, anchor_unit, scalars
+        )
         return crop.clamp(0.0, 1.0)
 
 
@@ -203,10 +216,13 @@ class DenoiserExport(nn.Module):
         surroundings_rgb: Tensor,
         noised: Tensor,
         points_px: Tensor,
+        detail_rms: Tensor,
         anchor_unit: Tensor,
         noise_ratio: Tensor,
     ) -> Tensor:
         """Return the crop [n, 3, 128, 128] in [0, 1]; `noise_ratio` [n, 1] is sigma / alpha."""
         scalars = torch.cat([noise_ratio * 0.0 + 1.0, torch.log1p(noise_ratio)], 1)
-        crop: Tensor = self.net(surroundings_rgb, noised, points_px, anchor_unit, scalars)
+        crop: Tensor = self.net(
+            surroundings_rgb, noised, points_px, detail_rms, anchor_unit, scalars
+        )
         return crop.clamp(0.0, 1.0)

@@ -11,11 +11,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from deid_ops.swap.conditions import CELL_PX
+from deid_ops.swap.contract import FINE_CELLS
 from deid_ops.swap.crop import CROP_SIZE_PX
 
-N_LOOKS = 4  # what `look_of_footage` returns
+N_LOOKS = 10  # what `look_of_footage` returns
 _SKIN_CELLS = slice(2, 6)  # rows and columns of the light without hair, hats and background
-_PORTRAIT_LOG_CONTRAST = 1.98  # minus the mean over 400 portraits: their gain is 1
+_PORTRAIT_DETAIL = (0.19, 0.20, 0.145)  # coarse strength of portraits in every part: gain 1
+_FOREHEAD_CELLS = 2  # rows of the light above the brows
+_GAINS = (0.05, 1.5)
 _COLOUR_OF_DETAIL = 0.8  # the most, beside the distance from grey of the light; 0.2 in portraits
 
 
@@ -30,8 +33,8 @@ def coarse_light(inside: Tensor, scalars: Tensor) -> Tensor:
     return light.clamp(-1.0, 1.0)
 
 
-def look_of_footage(surroundings: Tensor, light: Tensor, mask: Tensor) -> Tensor:
-    """Return how flat, dark and coarse the picture is, [n, 4].
+def look_of_footage(surroundings: Tensor, light: Tensor, told: Tensor, mask: Tensor) -> Tensor:
+    """Return how flat, dark and coarse the picture is, [n, 10].
 
     The norms inside the network take the contrast away from what it sees, so it has to be told:
     footage is behind glass and haze, a portrait is not.
@@ -39,6 +42,7 @@ def look_of_footage(surroundings: Tensor, light: Tensor, mask: Tensor) -> Tensor
     Args:
         surroundings: [n, 3, 128, 128] in [-1, 1]; what lies inside the mask is ignored.
         light: [n, 3, 8, 8] of the face.
+        told: [n, 6] strengths of the original's detail.
         mask: [1, 1, 128, 128].
     """
     grey = surroundings.mean(1, keepdim=True)
@@ -50,19 +54,65 @@ def look_of_footage(surroundings: Tensor, light: Tensor, mask: Tensor) -> Tensor
     both = outside[:, :, :, 1:] * outside[:, :, :, :-1]
     detail = _mean_where((grey[:, :, :, 1:] - grey[:, :, :, :-1]).abs(), both)
     logs = [torch.log(v + 1e-3) / 2.0 for v in (contrast, spread, detail)]
-    return torch.cat([brightness, *logs], 1).flatten(1)
+    return torch.cat([torch.cat([brightness, *logs], 1).flatten(1), torch.log(told + 1e-3)], 1)
 
 
-def contrast_gain(look: Tensor) -> Tensor:
-    """Return how strong a face's detail is beside a portrait's, [n, 1, 1, 1], from its look.
+def detail_bands(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Split [n, c, 128, 128] into its light, what lies between cells of 16 and 4 px, and the rest.
 
-    A mean of the three contrasts, weighted by how well each of them predicts the detail of real
-    faces (correlation 0.9 over portraits behind random haze). It is proportional to the contrast:
-    behind haze that leaves half of it, the painted detail is halved too. Without it the painter,
-    drawn to a vector that is clearest at full contrast, paints masks into dull footage.
+    `swap/conditions.py: detail_of` measures the same bands at run time.
     """
-    log_gain = 0.5 * look[:, 1] + 0.25 * look[:, 2] + 0.5 * look[:, 3] + _PORTRAIT_LOG_CONTRAST
-    return torch.exp(log_gain).clamp(0.1, 1.2).reshape(-1, 1, 1, 1)
+    light = enlarge_cells(functional.avg_pool2d(image, CELL_PX))
+    cells = functional.avg_pool2d(image, CROP_SIZE_PX // FINE_CELLS)
+    smooth = enlarge_cells(cells)
+    return light, smooth - light, image - smooth
+
+
+def detail_strengths(image: Tensor, parts: Tensor) -> Tensor:
+    """Return the root mean square of the brightness, [n, 6]: both bands of detail in every part.
+
+    Args:
+        image: [n, 3, 128, 128].
+        parts: [n or 1, 3, 128, 128] weights, see `swap/crop.py: part_weights`.
+    """
+    bands = detail_bands(image.mean(1, keepdim=True))[1:]
+    return torch.cat([_strengths(band, parts) for band in bands], 1)
+
+
+def as_strong_as(told: Tensor, detail: Tensor, parts: Tensor) -> Tensor:
+    """Give a face's detail [n, 3, 128, 128] the strength of the original's.
+
+    The painter, drawn to a vector that is clearest at full contrast, would paint masks into dull
+    footage, sharp faces into soft footage and locks of hair onto bare foreheads. What it draws
+    counts in portraits' units; it is scaled to the original's contrast, and where a band is still
+    stronger in a part than the original's, it is weakened to it there. Weaker detail stays: it
+    cannot be sharpened by a factor.
+
+    Args:
+        told: [n, 6] strengths of the original's detail in the units of `detail`.
+        detail: what was painted beside the light.
+        parts: [1, 3, 128, 128] weights.
+    """
+    n_parts = parts.shape[1]
+    wanted = (told[:, :n_parts], told[:, n_parts:])
+    gains = (wanted[0] / told.new_tensor(_PORTRAIT_DETAIL)).clamp(*_GAINS)
+    light, coarse, fine = detail_bands(detail * _over(gains, parts))
+    limits = [
+        (want / (_strengths(band.mean(1, keepdim=True), parts) + 1e-4)).clamp(max=1.0)
+        for want, band in zip(wanted, (coarse, fine), strict=True)
+    ]
+    return (light + coarse) * _over(limits[0], parts) + fine * _over(limits[1], parts)
+
+
+def _strengths(band: Tensor, parts: Tensor) -> Tensor:
+    """Return the root mean square of [n, 1, h, w] in every part, [n, parts]."""
+    squares = (band**2 * parts).sum((2, 3)) / (parts.sum((2, 3)) + 1e-6)
+    return torch.sqrt(squares + 1e-10)
+
+
+def _over(values: Tensor, parts: Tensor) -> Tensor:
+    """Spread a value a part [n, parts] over the crop [n, 1, h, w]."""
+    return (values[:, :, None, None] * parts).sum(1, keepdim=True)
 
 
 def as_colourful_as(light: Tensor, detail: Tensor) -> Tensor:
@@ -120,17 +170,19 @@ def missing_colour(wanted: Tensor, cells: Tensor) -> Tensor:
 
 
 def missing_brightness(wanted: Tensor, cells: Tensor) -> Tensor:
-    """Return the brightness that `cells` lack against `wanted`, over 2x2 cells.
+    """Return the brightness that `cells` lack against `wanted`, over 2x2 cells below the brows.
 
     Coarser than the colour: within a quarter of the face's width another person may have darker
-    brows or a lighter nose.
+    brows or a lighter nose. On the forehead nobody has either; there every cell counts, or hair
+    grows where there was none.
     """
     difference = (wanted - cells).mean(1, keepdim=True)
     coarse = functional.avg_pool2d(difference, 2)
-    return functional.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
+    coarse = functional.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
+    return torch.cat([difference[:, :, :_FOREHEAD_CELLS], coarse[:, :, _FOREHEAD_CELLS:]], 2)
 
 
-def enlarge_light(light: Tensor) -> Tensor:
-    """Enlarge [n, 3, 8, 8] to [n, 3, 128, 128], bilinearly."""
+def enlarge_cells(cells: Tensor) -> Tensor:
+    """Enlarge cells [n, c, k, k] to [n, c, 128, 128], bilinearly."""
     size = (CROP_SIZE_PX, CROP_SIZE_PX)
-    return functional.interpolate(light, size, mode="bilinear", align_corners=False)
+    return functional.interpolate(cells, size, mode="bilinear", align_corners=False)

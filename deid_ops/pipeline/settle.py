@@ -1,8 +1,8 @@
 """Diffuse every generated crop, judge it against its original, and walk the ladder.
 
-The originals are not here any more: only the judge's vectors of them. Another anchor is therefore
-generated from the swapped crop, whose surroundings, light and landmarks are the same; it can only
-lose information about the original, never regain it.
+The originals are not here any more: only the judge's vectors of them and the conditions that were
+read off them. Another anchor is therefore generated on the swapped crop, whose surroundings and
+light are the same; it can only lose information about the original, never regain it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import numpy as np
 from deid_ops.judge.calibration import Calibration
 from deid_ops.judge.distances import face_distances
 from deid_ops.judge.ladder import Attempt, LadderParams, faces_to_retry, judge_faces, settle
-from deid_ops.pipeline.swap import EmbedFaces, GenerateCrops, SwappedFaces, crop_landmarks
+from deid_ops.pipeline.swap import EmbedFaces, Painter, SwappedFaces, crop_landmarks
+from deid_ops.swap.conditions import FaceConditions
 from deid_ops.types import F32, I32, I64, U8, Bool, FaceCrops, FaceTracks, Reason, Treatment
 
-#: (crops, landmarks, anchors, relative noise strength, tracks) -> crops after one denoising step;
+#: (crops, conditions, anchors, relative noise strength, tracks) -> crops after one denoising step;
 #: one noise for each track
-DiffuseCrops = Callable[[U8, F32, F32, float, I32], U8]
+DiffuseCrops = Callable[[U8, FaceConditions, F32, float, I32], U8]
 
 #: crops -> [n] whether a detector finds a face in each
 FindAgain = Callable[[U8], Bool]
@@ -53,7 +54,7 @@ class SettledFaces:
 class ReplaceModels:
     """What the ladder calls; the denoiser may be missing."""
 
-    generate: GenerateCrops
+    generate: Painter
     diffuse: DiffuseCrops | None
     find_again: FindAgain
     judge: JudgeOfCrops
@@ -116,7 +117,7 @@ class _Ladder:
     ) -> None:
         n = len(swapped.crops)
         self.models, self.params, self.anchor_of_track = models, params, anchor_of_track
-        self.original = swapped.judge_original
+        self.original, self.conditions = swapped.judge_original, swapped.conditions
         self.points = crop_landmarks(tracks, swapped.crops)
         self.track = tracks.track[swapped.crops.row]
         self.eyes_px = tracks.eye_distance_px[swapped.crops.row]
@@ -148,7 +149,8 @@ class _Ladder:
         crops = self.base[faces]
         if self.models.diffuse is not None:
             strength, tracks = attempt.noise_strength, self.track[faces]
-            crops = self.models.diffuse(crops, self.points[faces], anchors, strength, tracks)
+            told = self.conditions.take(faces)
+            crops = self.models.diffuse(crops, told, anchors, strength, tracks)
         self._judge(faces, crops, attempt)
         if before is not None:
             self._undo_where_worse(before, accepted)
@@ -191,7 +193,7 @@ class _Ladder:
         """Generate the faces anew, with their track's anchor of that number."""
         self.anchor_number[faces] = number
         self.base[faces] = self.models.generate(
-            self.base[faces], self.points[faces], self._anchors(faces)
+            self.base[faces], self.conditions.take(faces), self._anchors(faces)
         )
 
     def _anchors(self, faces: I64) -> F32:

@@ -4,36 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
 from deid_ops.errors import InvariantError
+from deid_ops.swap.conditions import FaceConditions
 from deid_ops.swap.crop import CROP_SIZE_PX, apply_matrices, crop_matrices, warp_crop
 from deid_ops.types import F32, I32, U8, FaceCrops, FaceTracks
-
-#: (crops BGR uint8 [n, S, S, 3], landmarks in crop pixels [n, 5, 2], anchors [n, d]) -> crops
-GenerateCrops = Callable[[U8, F32, F32], U8]
 
 #: (image BGR [h, w, 3], landmarks [n, 5, 2] in its pixels) -> unit vectors [n, d]
 EmbedFaces = Callable[[U8, F32], F32]
 
 
+class Painter(Protocol):
+    """The generator, as `deid_ops.swap.generator.Generator` is one."""
+
+    def read(self, crops_bgr: U8) -> FaceConditions:
+        """Read off original crops [n, S, S, 3] what may be known of them."""
+
+    def __call__(self, crops_bgr: U8, conditions: FaceConditions, anchors_unit: F32) -> U8:
+        """Paint the identities [n, d] into the crops."""
+
+
 @dataclass(frozen=True)
 class SwappedFaces:
-    """Generated crops with the judge's vectors of the originals, `k` rows.
+    """Generated crops with conditions and judge's vectors of the originals, `k` rows.
 
     The vectors are biometric: they live until the ladder has compared them.
     """
 
     crops: FaceCrops
+    conditions: FaceConditions
     judge_original: F32  # [k, d] unit rows
 
     def __post_init__(self) -> None:
         """Compare lengths."""
-        if len(self.crops) != len(self.judge_original):
+        lengths = len(self.crops), len(self.conditions), len(self.judge_original)
+        if len(set(lengths)) > 1:
             raise InvariantError(
-                f"SwappedFaces: {len(self.crops)} crops, {len(self.judge_original)} vectors"
+                f"SwappedFaces: {lengths[0]} crops, {lengths[1]} conditions, {lengths[2]} vectors"
             )
+
+    @classmethod
+    def none(cls) -> SwappedFaces:
+        """No faces."""
+        nobody = np.zeros((0, 0), np.float32)
+        return cls(FaceCrops.empty(CROP_SIZE_PX), FaceConditions.join([]), nobody)
 
 
 def swap_segment(
@@ -41,7 +58,7 @@ def swap_segment(
     tracks: FaceTracks,
     rows: I32,
     anchor_by_track: F32,
-    generate: GenerateCrops,
+    generate: Painter,
     embed: EmbedFaces,
     batch_faces: int = 32,
 ) -> SwappedFaces:
@@ -77,7 +94,7 @@ class _Pending:
 
     tracks: FaceTracks
     anchor_by_track: F32
-    generate: GenerateCrops
+    generate: Painter
     embed: EmbedFaces
     batch_faces: int
     rows: list[int] = field(default_factory=list)
@@ -85,6 +102,7 @@ class _Pending:
     originals: list[F32] = field(default_factory=list)
     waiting: list[U8] = field(default_factory=list)
     done: list[U8] = field(default_factory=list)
+    conditions: list[FaceConditions] = field(default_factory=list)
 
     def add(self, image: U8, rows: I32) -> None:
         """Cut the given boxes out of a frame."""
@@ -102,19 +120,20 @@ class _Pending:
         """Return everything collected."""
         self._flush()
         if not self.rows:
-            return SwappedFaces(FaceCrops.empty(CROP_SIZE_PX), np.zeros((0, 0), np.float32))
+            return SwappedFaces.none()
         crops = FaceCrops(
             np.array(self.rows, np.int32), np.concatenate(self.done), np.stack(self.matrices)
         )
-        return SwappedFaces(crops, np.concatenate(self.originals))
+        conditions = FaceConditions.join(self.conditions)
+        return SwappedFaces(crops, conditions, np.concatenate(self.originals))
 
     def _flush(self) -> None:
         if not self.waiting:
             return
         first = len(self.rows) - len(self.waiting)
         rows = np.array(self.rows[first:], np.int32)
-        matrices = np.stack(self.matrices[first:])
-        points = apply_matrices(matrices, self.tracks.landmarks_xy_px[rows])
         anchors = self.anchor_by_track[self.tracks.track[rows]]
-        self.done.append(self.generate(np.stack(self.waiting), points, anchors))
+        crops = np.stack(self.waiting)
+        self.conditions.append(self.generate.read(crops))
+        self.done.append(self.generate(crops, self.conditions[-1], anchors))
         self.waiting = []

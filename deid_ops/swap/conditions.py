@@ -1,19 +1,67 @@
-"""What the generator may know about a face, computed from its crop.
+"""What the painters may know about a face, read off its crop once.
 
-Leak rule: inside `INNER_MASK` only averages over 16x16 px cells pass. Two crops that agree outside
-the mask and in those averages, pose, expression and gaze give the very same feeds (tested).
+Leak rule: inside `INNER_MASK` only averages over 16x16 px cells pass, and six numbers that say how
+strong the detail in it is. Two crops that agree outside the mask and in those, in pose, expression
+and gaze give the very same feeds (tested).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
 import numpy as np
 
-from deid_ops.swap.contract import LIGHT_CELLS
-from deid_ops.swap.crop import CROP_SIZE_PX, INNER_MASK
-from deid_ops.swap.retarget import FaceShape, retarget
-from deid_ops.types import F32, U8
+from deid_ops.errors import InvariantError
+from deid_ops.swap.contract import FINE_CELLS, LIGHT_CELLS, N_STRENGTHS
+from deid_ops.swap.crop import CROP_SIZE_PX, INNER_MASK, part_weights
+from deid_ops.swap.layout import N_POINTS
+from deid_ops.types import F32, I32, I64, U8
 
 CELL_PX = CROP_SIZE_PX // LIGHT_CELLS
+_PARTS = part_weights()
+
+
+@dataclass(frozen=True, slots=True)
+class FaceConditions:
+    """What was read off `n` original faces, and follows them through swap and diffusion.
+
+    Attributes:
+        points_px: [n, 136, 2] the mean face in the person's pose, expression and gaze.
+        detail_rms: [n, 6] strength of the face's detail, see `detail_of`.
+
+    Raises:
+        InvariantError: the shapes differ.
+    """
+
+    points_px: F32
+    detail_rms: F32
+
+    def __post_init__(self) -> None:
+        """Compare the shapes."""
+        n = len(self.points_px)
+        if self.points_px.shape != (n, N_POINTS, 2) or self.detail_rms.shape != (n, N_STRENGTHS):
+            raise InvariantError(
+                f"FaceConditions: points {self.points_px.shape}, detail {self.detail_rms.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.points_px)
+
+    def take(self, rows: I32 | I64) -> FaceConditions:
+        """Return the conditions of some faces."""
+        return FaceConditions(self.points_px[rows], self.detail_rms[rows])
+
+    @classmethod
+    def join(cls, parts: Sequence[FaceConditions]) -> FaceConditions:
+        """Put conditions one after another; none at all give none."""
+        blank = cls(np.zeros((0, N_POINTS, 2), np.float32), np.zeros((0, N_STRENGTHS), np.float32))
+        all_of = [blank, *parts]
+        return cls(
+            np.concatenate([part.points_px for part in all_of]),
+            np.concatenate([part.detail_rms for part in all_of]),
+        )
 
 
 def to_planes(crops_bgr: U8) -> F32:
@@ -35,33 +83,53 @@ def surroundings_of(planes_rgb: F32) -> F32:
 
 def light_of(planes_rgb: F32) -> F32:
     """Average over the cells: [n, 3, 8, 8]."""
-    n = len(planes_rgb)
-    cells = planes_rgb.reshape(n, 3, LIGHT_CELLS, CELL_PX, LIGHT_CELLS, CELL_PX)
-    return np.asarray(cells.mean(axis=(3, 5), dtype=np.float64), dtype=np.float32)
+    return _cell_means(planes_rgb, LIGHT_CELLS)
 
 
-def prepare_conditions(
-    planes_rgb: F32,
-    shape: FaceShape,
-    points_px: F32,
-    pose_deg: F32,
-    expression: F32,
-    anchors_unit: F32,
+def detail_of(planes_rgb: F32) -> F32:
+    """Measure how strong a face's detail is in two bands and three parts, [n, 6].
+
+    The root mean square, in units of the planes, of the brightness between cells of 16 and of 4 px
+    on forehead, eyes and nose, mouth and chin, then of what is finer than 4 px on the same. The
+    first tells contrast (haze, glass, glare), the second sharpness and grain; neither can be told
+    from the surroundings, which may be a plain wall. The parts keep a bare forehead bare.
+    """
+    grey = planes_rgb.mean(axis=1, keepdims=True, dtype=np.float32)
+    coarse, fine = (_enlarged(_cell_means(grey, cells)) for cells in (LIGHT_CELLS, FINE_CELLS))
+    bands = np.concatenate([fine - coarse, grey - fine], axis=1)
+    squares = np.einsum("nbyx,pyx->nbp", bands**2, _PARTS) / _PARTS.sum(axis=(1, 2))
+    return np.asarray(np.sqrt(squares).reshape(-1, N_STRENGTHS), dtype=np.float32)
+
+
+def _cell_means(planes: F32, cells: int) -> F32:
+    n, channels = planes.shape[:2]
+    side = CROP_SIZE_PX // cells
+    parts = planes.reshape(n, channels, cells, side, cells, side)
+    return np.asarray(parts.mean(axis=(3, 5), dtype=np.float64), dtype=np.float32)
+
+
+def _enlarged(cells: F32) -> F32:
+    """Enlarge [n, 1, k, k] to [n, 1, 128, 128], bilinearly."""
+    size = (CROP_SIZE_PX, CROP_SIZE_PX)
+    big = [cv2.resize(one[0], size, interpolation=cv2.INTER_LINEAR) for one in cells]
+    return np.asarray(big, dtype=np.float32).reshape(len(cells), 1, *size)
+
+
+def generator_feeds(
+    planes_rgb: F32, conditions: FaceConditions, anchors_unit: F32
 ) -> dict[str, F32]:
     """Return the generator's feeds by input name.
 
     Args:
-        planes_rgb: [n, 3, 128, 128] the original crops, RGB in [0, 1].
-        shape: the mean face.
-        points_px: [n, 136, 2] the person's landmarks; only place and gaze are used.
-        pose_deg: [n, 3].
-        expression: [n, 52].
+        planes_rgb: [n, 3, 128, 128] the crops to paint on, RGB in [0, 1].
+        conditions: of the originals.
         anchors_unit: [n, 128] identities to paint.
     """
     return {
         "surroundings_rgb": surroundings_of(planes_rgb),
         "light_rgb": light_of(planes_rgb),
-        "points_px": retarget(shape, points_px, pose_deg, expression),
+        "points_px": conditions.points_px,
+        "detail_rms": conditions.detail_rms,
         "anchor_unit": unit_rows(anchors_unit),
     }
 

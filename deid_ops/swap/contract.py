@@ -11,6 +11,8 @@ from deid_ops.swap.layout import N_EXPRESSION, N_POINTS
 
 IDENTITY_DIM = 128
 LIGHT_CELLS = 8
+FINE_CELLS = 32  # what is finer than these cells is the second band of detail
+N_STRENGTHS = 6  # of detail: two bands in three parts of the face
 #: Key of the attribute file's metadata that holds the mean face (`face_shape.npz`, base64).
 FACE_SHAPE_KEY = "face_shape_npz_base64"
 
@@ -42,6 +44,14 @@ SURROUNDINGS = TensorSpec(
 POINTS = TensorSpec(
     "points_px", "float32", ("n", N_POINTS, 2), None, "retargeted landmarks in crop pixels"
 )
+DETAIL = TensorSpec(
+    "detail_rms",
+    "float32",
+    ("n", N_STRENGTHS),
+    (0.0, 1.0),
+    "strength of the original's detail, RMS of its brightness inside INNER_MASK: between cells of "
+    "16 and 4 px on forehead, eyes and nose, mouth and chin; finer than 4 px on the same",
+)
 ANCHOR = TensorSpec(
     "anchor_unit", "float32", ("n", IDENTITY_DIM), (-1.0, 1.0), "identity to paint, unit length"
 )
@@ -62,9 +72,11 @@ GENERATOR = ModelContract(
             "float32",
             ("n", 3, LIGHT_CELLS, LIGHT_CELLS),
             (0.0, 1.0),
-            "RGB averages over cells of 16x16 px: all that is known of the face's pixels",
+            "RGB averages over cells of 16x16 px: beside six strengths, all that is known of the "
+            "face's pixels",
         ),
         POINTS,
+        DETAIL,
         ANCHOR,
     ),
     outputs=(CROP,),

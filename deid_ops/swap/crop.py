@@ -40,6 +40,8 @@ MASK_HALF_AXES_PX = (46.0, 54.0)
 MASK_POWER = 2.6  # exponent of the superellipse: 2 is an ellipse, larger is boxier
 BLEND_RAMP_PX = 9.0  # the blend rises from 0 at the mask's rim to 1 this far inside
 MAX_SUPERSAMPLING = 4
+PART_EDGES_Y_PX = (33.0, 76.0)  # between forehead and brows, between nose and mouth
+PART_RAMP_PX = 10.0
 
 
 def crop_matrices(landmarks_xy_px: F32, template_px: F32 = TEMPLATE_PX) -> F32:
@@ -134,6 +136,18 @@ def scale_matrix(crop_from_frame: npt.ArrayLike, zoom: float) -> F32:
     matrix = np.asarray(crop_from_frame, dtype=np.float64) * zoom
     matrix[:, 2] += 0.5 * (zoom - 1.0)
     return matrix.astype(np.float32)
+
+
+def part_weights() -> F32:
+    """Return how much every pixel of the mask belongs to forehead, eyes and nose, mouth and chin.
+
+    [3, 128, 128]; inside the mask they sum to 1, with ramps between the parts, outside they are 0.
+    The upper border lies above the brows.
+    """
+    y = np.arange(CROP_SIZE_PX, dtype=np.float64)
+    below = [np.clip((y - edge) / PART_RAMP_PX + 0.5, 0.0, 1.0) for edge in PART_EDGES_Y_PX]
+    rows = np.stack([1.0 - below[0], below[0] - below[1], below[1]])
+    return np.asarray(rows[:, :, None] * inner_mask(), dtype=np.float32)
 
 
 def _mask_radius() -> F32:

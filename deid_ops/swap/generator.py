@@ -8,9 +8,16 @@ from deid_ops.errors import InvariantError
 from deid_ops.inference.contracts import check_contract
 from deid_ops.inference.session import CPU, Runtime
 from deid_ops.swap.attributes import BUCKETS, AttributeReader
-from deid_ops.swap.conditions import prepare_conditions, to_bgr, to_planes
+from deid_ops.swap.conditions import (
+    FaceConditions,
+    detail_of,
+    generator_feeds,
+    to_bgr,
+    to_planes,
+)
 from deid_ops.swap.contract import GENERATOR, IDENTITY_DIM
 from deid_ops.swap.crop import CROP_SIZE_PX
+from deid_ops.swap.retarget import retarget
 from deid_ops.types import F32, U8
 
 
@@ -27,7 +34,7 @@ class Generator:
 
     Example:
         >>> swap = Generator("generator.onnx", "attributes.onnx")  # doctest: +SKIP
-        >>> swap(crops_bgr, landmarks5_crop_px, anchors_unit).shape  # doctest: +SKIP
+        >>> swap(crops_bgr, swap.read(crops_bgr), anchors_unit).shape  # doctest: +SKIP
         (7, 128, 128, 3)
     """
 
@@ -46,44 +53,47 @@ class Generator:
         """What the generator really runs on."""
         return self._model.provider
 
-    def __call__(self, crops_bgr: U8, landmarks5_crop_px: F32, anchors_unit: F32) -> U8:
-        """Paint the anchors' identities.
+    def read(self, crops_bgr: U8) -> FaceConditions:
+        """Read what may be known of original faces.
 
         Args:
             crops_bgr: [n, 128, 128, 3] crops of `deid_ops/swap/crop.py`.
-            landmarks5_crop_px: [n, 5, 2]; the crop is aligned by them already, so this network
-                needs them only to know that the caller has them. Other generators may use them.
+        """
+        planes = to_planes(crops_bgr)
+        seen = self._attributes.read(planes)
+        points = retarget(self._attributes.shape, seen.points_px, seen.pose_deg, seen.expression)
+        return FaceConditions(points, detail_of(planes))
+
+    def __call__(self, crops_bgr: U8, conditions: FaceConditions, anchors_unit: F32) -> U8:
+        """Paint the anchors' identities.
+
+        Args:
+            crops_bgr: [n, 128, 128, 3]; only the surroundings and the 8x8 light are looked at.
+            conditions: of the original faces, `n` of them.
             anchors_unit: [n, 128].
 
         Returns:
             [n, 128, 128, 3] BGR; outside `INNER_MASK` the input's own pixels.
+
+        Raises:
+            InvariantError: a shape or a length differs.
         """
-        check_crops(crops_bgr, anchors_unit)
-        if landmarks5_crop_px.shape != (len(crops_bgr), 5, 2):
-            raise InvariantError(f"Generator: landmarks are {landmarks5_crop_px.shape}")
-        planes = to_planes(crops_bgr)
-        seen = self._attributes.read(planes)
-        feeds = prepare_conditions(
-            planes,
-            self._attributes.shape,
-            seen.points_px,
-            seen.pose_deg,
-            seen.expression,
-            anchors_unit,
-        )
+        check_crops(crops_bgr, conditions, anchors_unit)
+        feeds = generator_feeds(to_planes(crops_bgr), conditions, anchors_unit)
         return to_bgr(self._model.run(feeds)["crop_rgb"])
 
 
-def check_crops(crops_bgr: U8, anchors_unit: F32) -> None:
-    """Refuse crops or anchors of the wrong shape.
+def check_crops(crops_bgr: U8, conditions: FaceConditions, anchors_unit: F32) -> None:
+    """Refuse crops, conditions or anchors that do not belong together.
 
     Raises:
-        InvariantError: a shape differs.
+        InvariantError: a shape or a length differs.
     """
-    want = (len(crops_bgr), CROP_SIZE_PX, CROP_SIZE_PX, 3)
+    n = len(crops_bgr)
+    want = (n, CROP_SIZE_PX, CROP_SIZE_PX, 3)
     if crops_bgr.shape != want or crops_bgr.dtype != np.uint8:
         raise InvariantError(f"crops are {crops_bgr.dtype}{crops_bgr.shape}, expected uint8{want}")
-    if anchors_unit.shape != (len(crops_bgr), IDENTITY_DIM):
-        raise InvariantError(
-            f"anchors are {anchors_unit.shape}, expected ({len(crops_bgr)}, {IDENTITY_DIM})"
-        )
+    if len(conditions) != n:
+        raise InvariantError(f"{n} crops, but conditions of {len(conditions)} faces")
+    if anchors_unit.shape != (n, IDENTITY_DIM):
+        raise InvariantError(f"anchors are {anchors_unit.shape}, expected ({n}, {IDENTITY_DIM})")

@@ -1,8 +1,9 @@
 """Train the attribute network on the teacher's labels.
 
-Command: `deid train attributes --data PACK --out DIR`. Loss: smooth L1 of the landmarks in eye
-distances (eyes, irises and lips count double: gaze and expression live there), smooth L1 of the
-pose, binary cross-entropy of the expression coefficients.
+Command: `deid train attributes --data PACK --out DIR`. Loss: smooth L1 of the landmarks, after
+either look, in eye distances (eyes, irises and lips count double: gaze and expression live there),
+place of lids and irises within their eyes, smooth L1 of the pose, binary cross-entropy of the
+expression coefficients.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ from deid_ops.train.loop import (
     set_rate,
     to_float01,
 )
+from deid_ops.train.losses import eye_difference
 from deid_ops.train.shape import fit_shape, pose_labels
 from deid_ops.types import F32, U8
 
@@ -104,16 +106,22 @@ def point_weights() -> Tensor:
 def attribute_loss(
     net: AttributeNet, images: Tensor, points: Tensor, pose: Tensor, expression: Tensor
 ) -> dict[str, Tensor]:
-    """Return the three losses of a batch, unweighted sums are the total."""
+    """Return the losses of a batch, unweighted sums are the total."""
     # Full precision: at these widths batch normalisation makes bf16 slower, not faster.
-    got_points, got_pose, logits = net(images)
-    scaled = (got_points - points) / (0.02 * EYE_DISTANCE_PX)
-    per_point = functional.smooth_l1_loss(scaled, torch.zeros_like(scaled), reduction="none")
+    got_points, got_pose, logits, first = net.with_first_look(images)
     return {
-        "points": (per_point.mean(-1) * point_weights()).mean() * 0.3,
+        "points": _points_loss(got_points, points) * 0.3,
+        "first": _points_loss(first, points) * 0.2,
+        "eyes": eye_difference(got_points, points) * 0.2,
         "pose": functional.smooth_l1_loss(got_pose / 2.0, pose / 2.0) * 0.3,
         "expression": functional.binary_cross_entropy_with_logits(logits, expression) * 4.0,
     }
+
+
+def _points_loss(got_px: Tensor, wanted_px: Tensor) -> Tensor:
+    scaled = (got_px - wanted_px) / (0.02 * EYE_DISTANCE_PX)
+    per_point = functional.smooth_l1_loss(scaled, torch.zeros_like(scaled), reduction="none")
+    return (per_point.mean(-1) * point_weights()).mean()
 
 
 def augmented_batch(

@@ -27,7 +27,7 @@ from deid_ops.models.blocks import channels_last
 from deid_ops.models.discriminator import PatchDiscriminator, hinge_critic, patch_mean
 from deid_ops.models.encoder import CompactEncoder, TeacherEncoder
 from deid_ops.models.generator import GeneratorConfig, LeakProofGenerator
-from deid_ops.models.light import enlarge_light
+from deid_ops.models.light import enlarge_cells
 from deid_ops.swap.conditions import CELL_PX
 from deid_ops.swap.retarget import FaceShape
 from deid_ops.train.data import Pack
@@ -44,7 +44,6 @@ from deid_ops.train.loop import (
 )
 from deid_ops.train.losses import (
     attribute_difference,
-    excess_detail,
     identity_terms,
     light_difference,
     masked_l1,
@@ -78,6 +77,7 @@ def paint_losses(
                 batch.images01[rows],
                 batch.inside[rows],
                 points,
+                batch.detail_rms[rows],
                 batch.wanted_unit[rows],
                 batch.scalars[rows],
             )
@@ -88,7 +88,7 @@ def paint_losses(
     losses = {"l1": config.w_l1 * masked_l1(output[own], batch.images01[own], batch.weight[own])}
     losses["unseen"] = config.w_unseen * masked_l1(
         output,
-        enlarge_light(functional.avg_pool2d(batch.images01, CELL_PX)),
+        enlarge_cells(functional.avg_pool2d(batch.images01, CELL_PX)),
         net.mask * (1.0 - batch.weight),
     )
     share_own = float(own.float().mean())
@@ -114,9 +114,6 @@ def paint_losses(
         )
         losses["seam"] = config.w_seam * masked_l1(
             output[other], batch.images01[other], batch.weight[other] * seam(net.mask)
-        )
-        losses["excess"] = config.w_excess * excess_detail(
-            output[other], batch.images01[other], batch.weight[other], CELL_PX
         )
         if attributes is not None:
             losses["attributes"] = config.w_attributes * attribute_difference(
@@ -172,7 +169,7 @@ def train_generator(
 
     def step(number: int) -> Mapping[str, float]:
         swapping = number >= config.identity_from * budget.max_steps
-        batch = draw_batch(data, config, state, mirror, net.mask, swapping=swapping)
+        batch = draw_batch(data, config, state, mirror, net.mask, net.parts, swapping=swapping)
         stable = swapping and number % config.stable_every == 0
         losses, output = paint_losses(
             net,

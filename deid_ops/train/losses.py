@@ -124,29 +124,6 @@ def light_difference(output01: Tensor, target01: Tensor, weight: Tensor, cell_px
     return (mine - theirs).abs().sum() / (share.sum() * output01.shape[1] + 1e-6)
 
 
-def excess_detail(output01: Tensor, target01: Tensor, weight: Tensor, cell_px: int) -> Tensor:
-    """How much stronger the output's detail is than the original's: mean relu(log ratio).
-
-    Detail is what cell averages leave out; its strength one number a face, the weighted root mean
-    square of its brightness. The pull towards an identity is clearest at full contrast, so without
-    this faces become masks. Weaker detail than the original's costs nothing here.
-
-    Args:
-        output01: [n, 3, h, w] in [0, 1].
-        target01: the originals, same shape.
-        weight: [n, 1, h, w], where it counts.
-        cell_px: side of a cell of the light.
-    """
-    strengths = []
-    for image in (output01, target01):
-        grey = image.mean(1, keepdim=True)
-        light = functional.avg_pool2d(grey, cell_px)
-        rest = grey - functional.interpolate(light, grey.shape[2:], mode="bilinear")
-        mean_square = (rest**2 * weight).sum((1, 2, 3)) / (weight.sum((1, 2, 3)) + 1e-6)
-        strengths.append(torch.log(mean_square + 1e-5) / 2.0)
-    return functional.relu(strengths[0] - strengths[1]).mean()
-
-
 def attribute_difference(
     net: AttributeNet, output01: Tensor, points_px: Tensor, pose_deg: Tensor, expression: Tensor
 ) -> Tensor:

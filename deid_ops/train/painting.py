@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deid_ops.models.light import enlarge_light, without_cell_means
+from deid_ops.models.light import detail_strengths, enlarge_cells, without_cell_means
 from deid_ops.swap.conditions import CELL_PX
 from deid_ops.swap.crop import CROP_SIZE_PX
 from deid_ops.swap.layout import MESH_INDEX
@@ -58,9 +58,8 @@ class GeneratorTraining:
     w_repulsion: float = 5.0
     w_light: float = 4.0
     w_seam: float = 1.0
-    w_excess: float = 0.6
     w_unseen: float = 2.0  # where a training picture ends within the face: nothing but its light
-    w_attributes: float = 0.6
+    w_attributes: float = 0.8
     w_critic: float = 0.35
     w_stable: float = 2.0
     stable_every: int = 4
@@ -87,6 +86,7 @@ class PaintBatch:
     images01: Tensor
     weight: Tensor  # [n, 1, 128, 128] 1 where the loss counts
     points_px: Tensor
+    detail_rms: Tensor
     pose_deg: Tensor
     expression: Tensor
     own_unit: Tensor
@@ -143,7 +143,7 @@ def degraded(
     """Return what the network may know of the inside, and its two scalars."""
     n = len(images01)
     x = images01 * 2.0 - 1.0
-    light = enlarge_light(functional.avg_pool2d(x, CELL_PX))
+    light = enlarge_cells(functional.avg_pool2d(x, CELL_PX))
     low, high = config.noise_ratio
     ratio = torch.from_numpy(state.rng.uniform(low, high, (n, 1, 1, 1)).astype(np.float32))
     alpha = 1.0 / torch.sqrt(1.0 + ratio**2)
@@ -178,6 +178,7 @@ def draw_batch(
     state: State,
     mirror: Tensor,
     mask: Tensor,
+    parts: Tensor,
     *,
     swapping: bool,
 ) -> PaintBatch:
@@ -208,6 +209,7 @@ def draw_batch(
         images,
         weight,
         points + torch.from_numpy(noise),
+        detail_strengths(images, weight * parts),
         pose,
         torch.where(flip[:, None], mirrored, expression),
         torch.from_numpy(data.identity_unit[rows]),

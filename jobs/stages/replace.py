@@ -27,6 +27,8 @@ from jobs.models import (
 from jobs.rows import (
     Row,
     as_strings,
+    conditions_from_row,
+    conditions_to_row,
     crops_from_row,
     crops_to_row,
     segment_part,
@@ -55,7 +57,7 @@ class Swap:
         """Add the `crop_*` and `judge_*` columns."""
         tracks = tracks_from_row(row)
         planned = np.array([t == Treatment.SWAPPED for t in row["box_treatment"]], dtype=np.bool_)
-        swapped = SwappedFaces(FaceCrops.empty(CROP_SIZE_PX), np.zeros((0, 0), np.float32))
+        swapped = SwappedFaces.none()
         rows = np.flatnonzero(planned).astype(np.int32)
         if len(rows) and self._generator is not None and self._judge is not None:
             source = self._sources.local(row["source_uri"], row["source_sha256"])
@@ -72,6 +74,7 @@ class Swap:
             segment_part(row)
             | {name: row[name] for name in _CARRIED}
             | crops_to_row(swapped.crops)
+            | conditions_to_row(swapped.conditions)
             | {
                 "judge_dim": int(swapped.judge_original.shape[1]),
                 "judge_original": swapped.judge_original,
@@ -96,8 +99,8 @@ class Diffuse:
         diffuse = None
         if denoise is not None:
 
-            def diffuse(crops, points, anchors, strength, tracks):  # type: ignore[no-untyped-def]
-                return denoise(crops, points, anchors, strength, self._noise.source(tracks))
+            def diffuse(crops, told, anchors, strength, tracks):  # type: ignore[no-untyped-def]
+                return denoise(crops, told, anchors, strength, self._noise.source(tracks))
 
         self._models = ReplaceModels(
             generate,
@@ -115,7 +118,7 @@ class Diffuse:
         self._noise = TrackNoise(secrets.token_bytes(SECRET_BYTES))
         originals: F32 = row["judge_original"].reshape(len(crops), row["judge_dim"])
         settled = settle_segment(
-            SwappedFaces(crops, originals),
+            SwappedFaces(crops, conditions_from_row(row), originals),
             tracks,
             self._gates(tracks, row),
             self._anchors.chooser(row),

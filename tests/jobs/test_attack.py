@@ -12,7 +12,9 @@ from deid_ops.attacks.networks import AttackerSize  # noqa: E402
 from deid_ops.errors import SetupError  # noqa: E402
 from deid_ops.judge.calibration import Calibration, calibrate_encoder  # noqa: E402
 from deid_ops.metrics.faceset import FaceSet  # noqa: E402
+from deid_ops.swap.conditions import FaceConditions  # noqa: E402
 from deid_ops.swap.crop import TEMPLATE_PX, crop_matrices, warp_crop  # noqa: E402
+from deid_ops.swap.layout import N_POINTS  # noqa: E402
 from jobs import anchoring, attack, evaluate_ours  # noqa: E402
 from jobs.attack import attack_faces  # noqa: E402
 from jobs.attack_options import OWN_DEFENCES, AttackOptions  # noqa: E402
@@ -49,13 +51,21 @@ def people(n_people, seed):
     return FaceSet("made", tuple(images), marks, np.repeat(np.arange(n_people), 2))
 
 
-def from_anchor(crops, _points, anchors):
-    painted = []
-    for anchor in anchors:
-        face = np.clip(anchor.reshape(8, 8) * 400 + 128, 0, 255).astype(np.uint8)
-        big = cv2.resize(face, (128, 128), interpolation=cv2.INTER_CUBIC)
-        painted.append(np.repeat(big[..., None], 3, axis=2))
-    return np.stack(painted)
+class FromAnchor:
+    """A generator that paints the anchor's numbers as a picture."""
+
+    def read(self, crops):
+        n = len(crops)
+        return FaceConditions(np.zeros((n, N_POINTS, 2), np.float32), np.zeros((n, 6), np.float32))
+
+    def __call__(self, crops, conditions, anchors):
+        assert len(crops) == len(conditions) == len(anchors)
+        painted = []
+        for anchor in anchors:
+            face = np.clip(anchor.reshape(8, 8) * 400 + 128, 0, 255).astype(np.uint8)
+            big = cv2.resize(face, (128, 128), interpolation=cv2.INTER_CUBIC)
+            painted.append(np.repeat(big[..., None], 3, axis=2))
+        return np.stack(painted)
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +80,7 @@ def _stand_ins(monkeypatch):
         monkeypatch.setattr(module, "judge_encoders", lambda _c: {"pixels": PixelJudge()})
         monkeypatch.setattr(module, "calibration_file", lambda: calibration)
         monkeypatch.setattr(module, "conditioning_encoder", lambda _c: PixelJudge())
-    monkeypatch.setattr(evaluate_ours, "generator", lambda _c: from_anchor)
+    monkeypatch.setattr(evaluate_ours, "generator", lambda _c: FromAnchor())
     monkeypatch.setattr(evaluate_ours, "denoiser", lambda _c: None)
     monkeypatch.setattr(anchoring, "anchor_bank", lambda _c: density_bank(64, 64, seed=1))
     yield

@@ -10,7 +10,9 @@ from deid_ops.errors import SetupError
 from deid_ops.judge.calibration import Calibration, calibrate_encoder
 from deid_ops.metrics.faceset import FaceSet
 from deid_ops.metrics.utility import FaceAttributes
+from deid_ops.swap.conditions import FaceConditions
 from deid_ops.swap.crop import TEMPLATE_PX, crop_matrices, warp_crop
+from deid_ops.swap.layout import N_POINTS
 from deid_ops.types import Reason
 from jobs import anchoring, evaluate, evaluate_ours
 from jobs.calibrate import merged, read_calibration, write_calibration
@@ -100,7 +102,23 @@ def stand_ins(monkeypatch, calibration):
     )
 
 
-def from_anchor(crops, _points, anchors):
+class Paints:
+    """A generator out of a function (crops, conditions, anchors) -> crops."""
+
+    def __init__(self, paint):
+        self.paint = paint
+
+    def read(self, crops):
+        n = len(crops)
+        return FaceConditions(np.zeros((n, N_POINTS, 2), np.float32), np.ones((n, 6), np.float32))
+
+    def __call__(self, crops, conditions, anchors):
+        assert len(conditions) == len(crops)
+        return self.paint(crops, conditions, anchors)
+
+
+@Paints
+def from_anchor(_crops, _conditions, anchors):
     """A generator that paints the anchor's numbers as a picture."""
     painted = []
     for anchor in anchors:
@@ -160,7 +178,7 @@ def test_our_replacement_is_judged_like_the_job_does(stand_ins, monkeypatch):
 
 
 def test_a_generator_that_copies_ends_in_redaction(stand_ins, monkeypatch):
-    monkeypatch.setattr(evaluate_ours, "generator", lambda _config: lambda crops, p, a: crops)
+    monkeypatch.setattr(evaluate_ours, "generator", lambda _config: Paints(lambda c, told, a: c))
     config = JobConfig(replace=OWN, anchors={"bank": None})
     _, found = measured(config, people(20, seed=5), subjects=("ours", "ours_undiffused"))
     assert found["ours_undiffused", "match_original_far_0.001"].estimate.value == 1
@@ -174,7 +192,8 @@ def test_a_generator_that_copies_ends_in_redaction(stand_ins, monkeypatch):
 def test_noise_strengths_are_measured_one_by_one(stand_ins, monkeypatch):
     strengths = []
 
-    def noisy(crops, points, anchors, strength, random_bytes):
+    def noisy(crops, conditions, anchors, strength, random_bytes):
+        assert (conditions.detail_rms == 1).all()  # as the generator read them off the originals
         strengths.append(strength)
         return np.full_like(crops, int(100 * strength))
 

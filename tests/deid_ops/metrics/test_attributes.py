@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from deid_ops.errors import InvariantError
 from deid_ops.metrics.attributes import (
     expression_distance,
-    gaze_error_deg,
     landmark_shift_percent,
     pose_error_deg,
 )
@@ -42,8 +41,5 @@ def test_landmark_shift_is_relative_to_the_eyes():
         landmark_shift_percent(marks, marks, np.zeros(3, np.float32))
 
 
-def test_gaze_and_expression():
-    gaze = np.array([[0, 0, -1.0]], np.float32)
-    tilted = np.array([[np.sin(np.radians(6)), 0, -np.cos(np.radians(6))]], np.float32)
-    assert float(gaze_error_deg(gaze, 5 * tilted)[0]) == pytest.approx(6, abs=1e-3)
+def test_expression_is_a_distance():
     assert expression_distance(np.zeros((2, 4)), np.ones((2, 4))) == pytest.approx([2, 2])

@@ -11,7 +11,13 @@ from torch import nn
 from deid_ops.diffuse.contract import DENOISER
 from deid_ops.errors import InvariantError, SetupError
 from deid_ops.models.attributes import AttributeConfig, AttributeNet
-from deid_ops.models.export import HALF_PREFIX, check_parity, graph_macs, load_weights
+from deid_ops.models.export import (
+    HALF_PREFIX,
+    SHARED_FROM_BYTES,
+    check_parity,
+    graph_macs,
+    load_weights,
+)
 from deid_ops.models.generator import GeneratorConfig, GeneratorExport, LeakProofGenerator
 from deid_ops.models.ship import ship_attributes, ship_denoiser, ship_generator
 from deid_ops.swap.attributes import read_face_shape
@@ -52,6 +58,17 @@ def test_generator_file_holds_half_weights_and_its_contract() -> None:
     assert properties == {"contract": "generator", "note": "test"}
 
 
+def test_a_mask_is_stored_once() -> None:
+    shipped = ship_generator(_generator(), {})
+    sizes = [
+        n.attribute[0].t.raw_data
+        for n in shipped.model.graph.node
+        if n.op_type == "Constant" and len(n.attribute[0].t.raw_data) >= SHARED_FROM_BYTES
+    ]
+    assert len(sizes) >= 2  # the mask and the parts of the face
+    assert len(set(sizes)) == len(sizes)
+
+
 def test_training_can_start_from_the_file() -> None:
     net = _generator(1)
     model = ship_generator(net, {}).model
@@ -72,6 +89,7 @@ def test_parity_check_can_fail() -> None:
         "surroundings_rgb": torch.rand((1, 3, 128, 128), generator=g),
         "light_rgb": torch.rand((1, 3, 8, 8), generator=g),
         "points_px": torch.rand((1, N_POINTS, 2), generator=g) * 128,
+        "detail_rms": torch.full((1, 6), 0.1),
         "anchor_unit": torch.randn((1, 128), generator=g),
     }
     with pytest.raises(InvariantError, match="differs"):

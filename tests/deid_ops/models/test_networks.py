@@ -23,14 +23,18 @@ from deid_ops.models.generator import (
 )
 from deid_ops.models.light import (
     as_colourful_as,
+    as_strong_as,
     coarse_light,
-    enlarge_light,
+    detail_strengths,
+    enlarge_cells,
     look_of_footage,
     missing_colour,
     without_cell_means,
     without_chequers,
 )
-from deid_ops.swap.crop import INNER_MASK
+from deid_ops.models.refine import RIGHT_EYE
+from deid_ops.swap.conditions import detail_of
+from deid_ops.swap.crop import INNER_MASK, part_weights
 from deid_ops.swap.layout import GROUP_NAMES, N_POINTS, group_slice
 
 SMALL = GeneratorConfig(style=16, channels=(8, 8, 16, 16), blocks=(0, 1, 1, 1))
@@ -88,14 +92,15 @@ def test_generator_ignores_surroundings_input_inside_the_mask() -> None:
     nn.init.normal_(net.out.weight, std=0.1)
     images, inside, points, identity = _inputs()
     hidden = torch.where(net.mask > 0, torch.rand_like(images), images)
-    scalars = scalars_for(2, None)
-    a, b = (net(x, inside, points, identity, scalars) for x in (images, hidden))
+    scalars, told = scalars_for(2, None), torch.full((2, 6), 0.1)
+    a, b = (net(x, inside, points, told, identity, scalars) for x in (images, hidden))
     assert torch.equal(a, b)
     mask = torch.from_numpy(INNER_MASK.copy())
     assert torch.equal(a[:, :, ~mask], images[:, :, ~mask])
-    other = net(images, inside, points, identity.flip(0), scalars)
+    other = net(images, inside, points, told, identity.flip(0), scalars)
     assert (other - a)[:, :, mask].abs().mean() > 1e-4  # the identity decides
-    assert not torch.allclose(net(images, inside, points, identity, scalars_for(2, 2.0)), a)
+    noised = net(images, inside, points, told, identity, scalars_for(2, 2.0))
+    assert not torch.allclose(noised, a)
 
 
 def test_untrained_generator_paints_the_light() -> None:
@@ -103,7 +108,8 @@ def test_untrained_generator_paints_the_light() -> None:
     _, _, points, identity = _inputs()
     ramp = torch.linspace(0.2, 0.7, 128)[None, None, None] * torch.ones(2, 3, 128, 1)
     light = functional.avg_pool2d(ramp, 16)
-    out = net(ramp, enlarge_light(light * 2 - 1), points, identity, scalars_for(2, None))
+    told, scalars = torch.full((2, 6), 0.1), scalars_for(2, None)
+    out = net(ramp, enlarge_cells(light * 2 - 1), points, told, identity, scalars)
     assert torch.allclose(functional.avg_pool2d(out, 16)[..., 1:-1], light[..., 1:-1], atol=0.01)
 
 
@@ -117,12 +123,43 @@ def test_a_hazy_picture_gets_a_hazy_face() -> None:
     for depth in (1.0, 0.5):
         surroundings = (images * 2 - 1) * depth
         light = functional.avg_pool2d(surroundings, 16)
-        looks.append(look_of_footage(surroundings, light, mask))
-    assert looks[0].shape == (2, 4)
+        told = torch.full((2, 6), 0.2 * depth)
+        looks.append(look_of_footage(surroundings, light, told, mask))
+    assert looks[0].shape == (2, 10)
     # half the contrast: logarithms of a mean difference (halved) and of variances (quartered)
     fall = (looks[0] - looks[1])[:, 1:]
     assert torch.allclose(fall[:, 2], torch.full((2,), 0.3466), atol=0.02)
     assert (fall[:, :2] > 0.3).all()
+    assert torch.allclose(fall[:, 3:], torch.full((2, 6), 0.6931), atol=0.01)
+
+
+def test_detail_is_no_stronger_than_the_original_s() -> None:
+    draw = torch.Generator().manual_seed(6)
+    painted = torch.randn(3, 3, 128, 128, generator=draw)
+    parts = torch.from_numpy(part_weights())[None]
+    told = torch.tensor([[0.1] * 3 + [0.05] * 3, [0.04] * 3 + [0.2] * 3, [0.2] * 3 + [0.06] * 3])
+    got = detail_strengths(as_strong_as(told, painted, parts), parts)
+    assert (got <= told * 1.35 + 1e-3).all()  # the bands overlap a little
+    assert (got[:, 3:] > 0.3 * told[:, 3:]).all()
+    faint = as_strong_as(told, painted * 1e-3, parts)
+    chin = faint[:, :, 90:110, 40:88], painted[:, :, 90:110, 40:88] * 1e-3
+    gain = (told[:, 0] / 0.145).clamp(max=1.5).reshape(-1, 1, 1, 1)
+    assert torch.allclose(chin[0], chin[1] * gain, atol=1e-6)
+
+
+def test_a_bare_forehead_stays_bare() -> None:
+    draw = torch.Generator().manual_seed(7)
+    painted = torch.randn(1, 3, 128, 128, generator=draw)
+    parts = torch.from_numpy(part_weights())[None]
+    told = torch.tensor([[0.01, 0.2, 0.2, 0.01, 0.2, 0.2]])
+    shown = as_strong_as(told, painted, parts)[0, :, :, 40:88]
+    assert shown[:, 14:27].std() < 0.1 * shown[:, 45:70].std()
+
+
+def test_strengths_are_the_same_in_training_and_in_the_job() -> None:
+    images = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(8))
+    parts = torch.from_numpy(part_weights())[None]
+    assert np.allclose(detail_strengths(images, parts), detail_of(images.numpy()), atol=1e-5)
 
 
 @pytest.mark.parametrize("ratio", [1.5, 3.0])
@@ -147,8 +184,14 @@ def test_attribute_net_starts_at_the_mean_face() -> None:
     net = AttributeNet(mean).eval()
     nn.init.zeros_(net.head[-1].weight)
     nn.init.zeros_(net.head[-1].bias)
-    points, pose, expression = net(torch.rand(2, 3, 128, 128))
-    assert torch.allclose(points[1], mean)
+    points, pose, expression, first = net.with_first_look(torch.rand(2, 3, 128, 128))
+    assert torch.allclose(first[1], mean)
+    for look in (net.looks.eye, net.looks.mouth):
+        nn.init.zeros_(look.head[-1].weight)
+    points = net(torch.rand(2, 3, 128, 128))[0]
+    # the right eye is seen as a left one, which it is not in a face of random points
+    rest = [i for i in range(N_POINTS) if i not in RIGHT_EYE.points]
+    assert torch.allclose(points[1, rest], mean[rest], atol=1e-2)
     assert pose.shape == (2, 3)
     assert expression.shape == (2, 52)
 
@@ -245,8 +288,9 @@ def test_monochrome_footage_stays_monochrome() -> None:
     images, light, points, identity = _inputs()
     grey, grey_light = (v.mean(1, keepdim=True).expand_as(v) for v in (images, light))
     with torch.no_grad():
-        out = net(grey, grey_light, points, identity, scalars_for(len(images), None))
-        tinted = net(images, light, points, identity, scalars_for(len(images), None))
+        told, scalars = torch.full((len(images), 6), 0.1), scalars_for(len(images), None)
+        out = net(grey, grey_light, points, told, identity, scalars)
+        tinted = net(images, light, points, told, identity, scalars)
     assert (out - out.mean(1, keepdim=True)).abs().max() < 1e-5
     assert (out - grey).abs().max() > 0.1  # something was painted
     assert (tinted - tinted.mean(1, keepdim=True)).abs().max() > 0.01

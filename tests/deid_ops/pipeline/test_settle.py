@@ -7,6 +7,8 @@ from deid_ops.judge.calibration import FARS, Calibration, CalibrationRow, Operat
 from deid_ops.judge.ladder import LadderParams
 from deid_ops.pipeline.settle import JudgeOfCrops, ReplaceModels, settle_segment
 from deid_ops.pipeline.swap import SwappedFaces
+from deid_ops.swap.conditions import FaceConditions
+from deid_ops.swap.layout import N_POINTS
 from deid_ops.types import BoxOrigin, FaceCrops, FaceTracks, Reason, Treatment
 
 N = 4  # faces of one track
@@ -44,14 +46,29 @@ def calibration():
     return Calibration((row,), {})
 
 
+class PaintsGrey:
+    """Paints one grey value a face."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def read(self, crops_bgr):
+        raise AssertionError("the originals are gone: their conditions were read by the swap")
+
+    def __call__(self, crops_bgr, conditions, anchors_unit):
+        assert len(conditions) == len(crops_bgr) == len(anchors_unit)
+        return grey(self.values[: len(crops_bgr)])
+
+
 def settled(first, second, **params):
     """Settle a track whose first anchor gives grey values `first`, whose second gives `second`."""
     tracks = one_track()
     matrices = np.tile(np.float32([[1, 0, 0], [0, 1, 0]]), (N, 1, 1))
     crops = FaceCrops(np.arange(N), grey(first), matrices)
-    swapped = SwappedFaces(crops, np.tile(np.float32([1, 0]), (N, 1)))
+    told = FaceConditions(np.zeros((N, N_POINTS, 2), np.float32), np.zeros((N, 6), np.float32))
+    swapped = SwappedFaces(crops, told, np.tile(np.float32([1, 0]), (N, 1)))
     models = ReplaceModels(
-        generate=lambda crops_bgr, _points, _anchors: grey(second[: len(crops_bgr)]),
+        generate=PaintsGrey(second),
         diffuse=None,
         find_again=lambda crops_bgr: np.ones(len(crops_bgr), bool),
         judge=JudgeOfCrops("judge", embed, calibration(), 1e-3),

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from deid_ops.errors import InvariantError
 from deid_ops.swap.conditions import (
     CELL_PX,
+    FaceConditions,
+    detail_of,
+    generator_feeds,
     light_of,
-    prepare_conditions,
     surroundings_of,
     to_bgr,
     to_planes,
 )
 from deid_ops.swap.crop import CROP_SIZE_PX, INNER_MASK
 from deid_ops.swap.layout import N_POINTS
-from deid_ops.swap.retarget import FaceShape
-
-
-def _shape() -> FaceShape:
-    rng = np.random.default_rng(3)
-    mean = rng.normal(0, 1, (N_POINTS, 3)).astype(np.float32)
-    return FaceShape(mean, np.zeros((52, N_POINTS, 3), np.float32), np.zeros(N_POINTS, np.float32))
 
 
 def _swap_pixels_inside(planes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -43,13 +40,43 @@ def test_inner_pixels_do_not_reach_the_network() -> None:
     other = _swap_pixels_inside(planes, rng)
     assert np.abs(other - planes)[:, :, INNER_MASK].mean() > 0.2  # the face is another one
     points = rng.uniform(0, 128, (2, N_POINTS, 2)).astype(np.float32)
-    pose, expression = np.zeros((2, 3), np.float32), rng.random((2, 52)).astype(np.float32)
     anchors = rng.normal(size=(2, 128)).astype(np.float32)
     first, second = (
-        prepare_conditions(p, _shape(), points, pose, expression, anchors) for p in (planes, other)
+        generator_feeds(p, FaceConditions(points, detail_of(p)), anchors) for p in (planes, other)
     )
-    for name, value in first.items():
-        assert np.allclose(value, second[name], atol=1e-6), name
+    assert first["detail_rms"].shape == (2, 6)  # the only thing that may differ
+    for name in first.keys() - {"detail_rms"}:
+        assert np.allclose(first[name], second[name], atol=1e-6), name
+
+
+def test_detail_tells_contrast_and_sharpness_and_nothing_of_the_light() -> None:
+    rng = np.random.default_rng(5)
+    crops = np.kron(rng.random((2, 3, 32, 32)), np.ones((4, 4))).astype(np.float32)
+    grain = rng.normal(0, 0.05, (2, 1, 128, 128)).astype(np.float32)
+    plain, grainy = detail_of(crops), detail_of(crops + grain)
+    assert np.allclose(detail_of(0.5 * crops), 0.5 * plain, atol=1e-5)
+    assert np.allclose(detail_of(crops + 0.3), plain, atol=1e-5)
+    # cell averages of 16 samples keep a quarter of the grain
+    assert np.allclose(grainy[:, 3:] ** 2 - plain[:, 3:] ** 2, 0.05**2, rtol=0.15)
+    assert np.allclose(grainy[:, :3], plain[:, :3], rtol=0.05)
+    assert detail_of(crops[:0]).shape == (0, 6)
+    spot = np.full((1, 3, 128, 128), 0.5, np.float32)
+    spot[:, :, 18:22, 60:66] = 0.9  # on the forehead
+    told = detail_of(spot)[0]
+    assert told[0] > 0.01
+    assert (told[[1, 2, 4, 5]] < 0.06 * told[0]).all()
+
+
+def test_conditions_are_taken_joined_and_checked() -> None:
+    points = np.arange(3 * N_POINTS * 2, dtype=np.float32).reshape(3, N_POINTS, 2)
+    all_three = FaceConditions(points, np.arange(18, dtype=np.float32).reshape(3, 6))
+    first, rest = all_three.take(np.array([0])), all_three.take(np.array([1, 2]))
+    joined = FaceConditions.join([first, rest])
+    assert np.array_equal(joined.points_px, points)
+    assert joined.detail_rms[:, 1].tolist() == [1, 7, 13]
+    assert len(FaceConditions.join([])) == 0
+    with pytest.raises(InvariantError, match="detail"):
+        FaceConditions(points, np.zeros((2, 2), np.float32))
 
 
 def test_a_change_of_light_does_reach_it() -> None:

@@ -14,17 +14,20 @@ from deid_ops.diffuse.denoiser import Denoiser, normal_noise
 from deid_ops.errors import InvariantError, SetupError
 from deid_ops.inference.session import Runtime
 from deid_ops.swap.attributes import read_face_shape
+from deid_ops.swap.conditions import FaceConditions
 from deid_ops.swap.contract import FACE_SHAPE_KEY
-from deid_ops.swap.crop import INNER_MASK, TEMPLATE_PX
+from deid_ops.swap.crop import INNER_MASK
 from deid_ops.swap.generator import Generator
+from deid_ops.swap.layout import N_POINTS
 
 
-def _faces(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _faces(n: int) -> tuple[np.ndarray, FaceConditions, np.ndarray]:
     rng = np.random.default_rng(7)
     crops = rng.integers(0, 256, (n, 128, 128, 3), dtype=np.uint8)
     anchors = rng.normal(size=(n, 128)).astype(np.float32)
-    points = np.repeat(TEMPLATE_PX[None], n, axis=0)
-    return crops, points, anchors / np.linalg.norm(anchors, axis=1, keepdims=True)
+    points = rng.uniform(30, 100, (n, N_POINTS, 2)).astype(np.float32)
+    told = FaceConditions(points, np.full((n, 6), 0.1, np.float32))
+    return crops, told, anchors / np.linalg.norm(anchors, axis=1, keepdims=True)
 
 
 class Bytes:
@@ -41,50 +44,71 @@ class Bytes:
 
 def test_generator_paints_inside_only(swap_files) -> None:
     swap = Generator(swap_files.generator, swap_files.attributes, Runtime(threads=1))
-    crops, points, anchors = _faces(3)
-    out = swap(crops, points, anchors)
+    crops, told, anchors = _faces(3)
+    out = swap(crops, told, anchors)
     assert out.shape == crops.shape
     assert out.dtype == np.uint8
     assert np.array_equal(out[:, ~INNER_MASK], crops[:, ~INNER_MASK])
-    changed = swap(crops, points, np.roll(anchors, 1, axis=0))
+    changed = swap(crops, told, np.roll(anchors, 1, axis=0))
     assert np.abs(changed.astype(int) - out)[:, INNER_MASK].mean() > 0.5
     one_by_one = np.concatenate(
-        [swap(crops[i : i + 1], points[i : i + 1], anchors[i : i + 1]) for i in range(3)]
+        [swap(crops[i : i + 1], told.take(np.array([i])), anchors[i : i + 1]) for i in range(3)]
     )
     assert np.abs(one_by_one.astype(int) - out).max() <= 1
 
 
 def test_no_faces_is_no_work(swap_files) -> None:
     swap = Generator(swap_files.generator, swap_files.attributes, Runtime(threads=1))
-    crops, points, anchors = _faces(1)
-    assert swap(crops[:0], points[:0], anchors[:0]).shape == (0, 128, 128, 3)
+    crops, _, anchors = _faces(1)
+    nothing = swap.read(crops[:0])
+    assert len(nothing) == 0
+    assert swap(crops[:0], nothing, anchors[:0]).shape == (0, 128, 128, 3)
 
 
-@pytest.mark.parametrize("what", ["crops", "points", "anchors"])
+def test_conditions_are_read_off_the_original(swap_files) -> None:
+    swap = Generator(swap_files.generator, swap_files.attributes, Runtime(threads=1))
+    crops = _faces(2)[0]
+    dull = (crops // 4 + 96).astype(np.uint8)
+    told = FaceConditions.join([swap.read(crops), swap.read(dull)])
+    assert told.points_px.shape == (4, N_POINTS, 2)
+    assert told.detail_rms[2:] == pytest.approx(told.detail_rms[:2] / 4, abs=0.002)
+    # a face of weaker detail is painted with weaker detail
+    anchors = _faces(2)[2]
+    even = np.full_like(crops, 128)
+    strong, weak = (swap(even, told.take(rows), anchors) for rows in (np.r_[0, 1], np.r_[2, 3]))
+    contrast = [out[:, INNER_MASK].astype(float).std() for out in (strong, weak)]
+    assert contrast[1] < 0.5 * contrast[0]
+
+
+@pytest.mark.parametrize("what", ["crops", "conditions", "anchors"])
 def test_wrong_shapes_are_refused(swap_files, what: str) -> None:
     swap = Generator(swap_files.generator, swap_files.attributes, Runtime(threads=1))
-    values = dict(zip(("crops", "points", "anchors"), _faces(2), strict=True))
-    values[what] = values[what][:1] if what != "crops" else values[what][:, :100]
-    with pytest.raises(InvariantError):
-        swap(values["crops"], values["points"], values["anchors"])
+    crops, told, anchors = _faces(2)
+    values = {
+        "crops": crops[:, :100] if what == "crops" else crops,
+        "conditions": told.take(np.array([0])) if what == "conditions" else told,
+        "anchors_unit": anchors[:1] if what == "anchors" else anchors,
+    }
+    with pytest.raises(InvariantError, match=what):
+        swap(values["crops"], values["conditions"], values["anchors_unit"])
 
 
 def test_denoiser_draws_fresh_noise_from_the_source(swap_files) -> None:
-    diffuse = Denoiser(swap_files.denoiser, swap_files.attributes, Runtime(threads=1))
-    crops, points, anchors = _faces(2)
+    diffuse = Denoiser(swap_files.denoiser, Runtime(threads=1))
+    crops, told, anchors = _faces(2)
     first = Bytes(1)
-    a = diffuse(crops, points, anchors, 1.0, first)
+    a = diffuse(crops, told, anchors, 1.0, first)
     assert first.total == 2 * 3 * 128 * 128 * 4
-    assert np.array_equal(a, diffuse(crops, points, anchors, 1.0, Bytes(1)))
-    b = diffuse(crops, points, anchors, 1.0, Bytes(2))
+    assert np.array_equal(a, diffuse(crops, told, anchors, 1.0, Bytes(1)))
+    b = diffuse(crops, told, anchors, 1.0, Bytes(2))
     assert np.abs(a.astype(int) - b)[:, INNER_MASK].mean() > 0.5
     assert np.array_equal(a[:, ~INNER_MASK], crops[:, ~INNER_MASK])
-    stronger = diffuse(crops, points, anchors, 1.5, Bytes(1))
+    stronger = diffuse(crops, told, anchors, 1.5, Bytes(1))
     assert not np.array_equal(a, stronger)
-    beyond = diffuse(crops, points, anchors, 50.0, Bytes(1))
-    assert np.array_equal(beyond, diffuse(crops, points, anchors, 3.5 / 2.0, Bytes(1)))
+    beyond = diffuse(crops, told, anchors, 50.0, Bytes(1))
+    assert np.array_equal(beyond, diffuse(crops, told, anchors, 3.5 / 2.0, Bytes(1)))
     with pytest.raises(InvariantError, match="strength"):
-        diffuse(crops, points, anchors, 0.0, Bytes(1))
+        diffuse(crops, told, anchors, 0.0, Bytes(1))
 
 
 def test_normal_noise_is_normal_and_refuses_short_sources() -> None:
@@ -116,4 +140,4 @@ def test_files_of_another_kind_are_refused(swap_files, tmp_path) -> None:
             p.value = "9"
     level.write_bytes(model.SerializeToString())
     with pytest.raises(SetupError, match="noise levels"):
-        Denoiser(str(level), swap_files.attributes, Runtime(threads=1))
+        Denoiser(str(level), Runtime(threads=1))
