@@ -16,11 +16,14 @@ from typer.testing import CliRunner
 from deid_ops.detect.base import Detections
 from deid_ops.errors import SetupError
 from deid_ops.judge.calibration import Calibration
+from deid_ops.metrics.figures import Figure
+from deid_ops.metrics.stats import rate
 from deid_ops.swap.crop import TEMPLATE_PX, crop_matrices, warp_crop
 from jobs import calibrate as calibrate_job
 from jobs import evaluate as evaluate_job
 from jobs import evaluate_ours, models
 from jobs.cli_evaluate import attack, calibrate, evaluate
+from jobs.keys import KEY_BYTES, KEY_VARIABLE
 from jobs.lake.tables import Lake
 
 
@@ -205,3 +208,29 @@ def test_a_target_oriented_file_without_faces_is_refused(cli, tmp_path):
     output.touch()
     with pytest.raises(SetupError, match="face set: name one"):
         cli("evaluate", "--clip", f"{source}={output}", "--target-oriented", tmp_path / "x.onnx")
+
+
+def test_attacks_are_given_the_target_oriented_swap(
+    cli, archive, target_file, tmp_path, monkeypatch
+):
+    pytest.importorskip("torch", reason="attacks need the extra 'train'")
+    seen = []
+
+    def figures_of(_config, _background, _faces, _options, only, _key, paint):
+        crops = np.full((2, 128, 128, 3), 90, np.uint8)
+        seen.append((only, paint(crops, np.eye(128, dtype=np.float32)[:2]).shape))
+        dataset, value = "people", rate(1, 2)
+        return [Figure("inversion", "target_oriented", dataset, "pixels", "rank1", value, "lower")]
+
+    out, lake = tmp_path / "report", tmp_path / "lake"
+    monkeypatch.setenv(KEY_VARIABLE, "07" * KEY_BYTES)
+    monkeypatch.setattr("jobs.attack.attack_faces", figures_of)
+    result = cli(
+        "attack", archive, "--train", archive, "--out", out, "--lake", lake, "--quick",
+        "--defence", "target_oriented", "--target-oriented", target_file,
+    )  # fmt: skip
+    assert result.exit_code == 0
+    assert seen == [(("target_oriented",), (2, 128, 128, 3))]
+    row = Lake(lake).read("evaluations").to_pylist()[0]
+    sha = hashlib.sha256(target_file.read_bytes()).hexdigest()
+    assert json.loads(row["weights_json"])["target_oriented"] == sha
