@@ -40,6 +40,7 @@ from jobs.attack_options import AttackOptions, defences
 from jobs.config import JobConfig
 from jobs.evaluate_ours import OwnReplacement
 from jobs.models import calibration_file, conditioning_encoder, judge_encoders
+from jobs.target_oriented import PaintAnchors
 
 _LOG = logging.getLogger("deid.attack")
 _BATCH = 64
@@ -52,6 +53,7 @@ def attack_faces(
     options: AttackOptions,
     only: tuple[str, ...],
     secret_key: bytes,
+    paint: PaintAnchors | None = None,
 ) -> list[Figure]:
     """Attack every defence.
 
@@ -62,9 +64,11 @@ def attack_faces(
         options: size of the attack.
         only: names of defences; empty for all.
         secret_key: of the first release; the second one has a key of its own.
+        paint: the target-oriented swap; None leaves that defence out.
 
     Raises:
-        SetupError: a defence is unknown, or nobody in `faces` has two pictures.
+        SetupError: a defence is unknown, nobody in `faces` has two pictures, or `paint` is given
+            where no generator is configured.
     """
     rows = attackable_rows(faces.person, options.n_attacked, options.seed)
     if len(rows) == 0:
@@ -72,7 +76,7 @@ def attack_faces(
     lab = _Laboratory(config, background, faces, rows, options)
     figures: list[Figure] = []
     own, fgsm_after = lab.own, lab.fgsm_defence
-    for defence in defences(config, own, fgsm_after, options, only, secret_key):
+    for defence in defences(config, own, fgsm_after, options, only, secret_key, paint):
         _LOG.info("attacking %s", defence.name)
         figures.extend(lab.attack(defence))
     if lab.own is not None and (not only or "swap_diffusion" in only):

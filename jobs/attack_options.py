@@ -17,6 +17,7 @@ from deid_ops.errors import SetupError
 from deid_ops.types import F32, U8
 from jobs.config import JobConfig
 from jobs.evaluate_ours import OwnReplacement, redact_defence
+from jobs.target_oriented import PaintAnchors, TargetOriented
 from jobs.weights import resolve
 
 OWN_DEFENCES = ("swap", "swap_noise", "swap_fgsm", "swap_parameter_noise", "swap_diffusion")
@@ -85,6 +86,7 @@ def defences(
     options: AttackOptions,
     only: tuple[str, ...],
     secret_key: bytes,
+    paint: PaintAnchors | None = None,
 ) -> Iterator[Defence]:
     """Yield the defences to attack, the project's own ones last.
 
@@ -95,11 +97,15 @@ def defences(
         options: strengths.
         only: names; empty for all.
         secret_key: of the replacement with noisy weights.
+        paint: the target-oriented swap; None leaves that defence out.
 
     Raises:
-        SetupError: a name in `only` is unknown.
+        SetupError: a name in `only` is unknown, or `paint` is given where no generator is
+            configured.
     """
-    plain = (untouched(), blur(), pixelate(), redact_defence(config))
+    plain = [untouched(), blur(), pixelate(), redact_defence(config)]
+    if paint is not None:
+        plain.append(TargetOriented(paint, own).defence())
     known = {d.name for d in plain} | set(OWN_DEFENCES if own is not None else ())
     if set(only) - known:
         raise SetupError(f"no defence {sorted(set(only) - known)}; there are {sorted(known)}")

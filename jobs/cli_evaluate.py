@@ -6,7 +6,7 @@ import secrets
 import shlex
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +29,14 @@ EvaluationLakeOption = Annotated[
     str | None, typer.Option("--lake", help="Also append the figures to the table `evaluations`.")
 ]
 ShowOption = Annotated[bool, typer.Option(help="Put original faces into the sample grids.")]
+TargetOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--target-oriented",
+        help="ONNX file of `deid train export --facedancer`: also measure that swap, which sees "
+        "the face and has no diffusion, under the name target_oriented.",
+    ),
+]
 
 
 def calibrate(
@@ -113,6 +121,7 @@ def evaluate(
         ),
     ] = False,
     show_originals: ShowOption = False,
+    target_oriented: TargetOption = None,
 ) -> None:
     """Measure how often faces are still recognized, and what they kept, beside the baselines.
 
@@ -123,10 +132,14 @@ def evaluate(
     from jobs.facesets import load_face_set
     from jobs.keys import KEY_BYTES, key_from_file
     from jobs.models import first_detector
+    from jobs.target_oriented import open_target_oriented, target_oriented_sha
 
     if faces is None and not clip:
         raise SetupError("nothing to evaluate: name a face set, or --clip SOURCE=OUTPUT")
+    if faces is None and target_oriented is not None:
+        raise SetupError("--target-oriented treats the pictures of a face set: name one")
     settings = config_of(config, overrides)
+    paint = open_target_oriented(settings, target_oriented, subject or ())
     reader = attribute_reader(settings, teachers)
     out.mkdir(parents=True, exist_ok=True)
     figures: list[Figure] = []
@@ -147,7 +160,7 @@ def evaluate(
         loaded = load_face_set(faces, lambda: first_detector(settings), limit=limit)
         # a measurement needs no lasting identities: without a key file they are drawn anew
         key = secrets.token_bytes(KEY_BYTES) if key_file is None else key_from_file(key_file)
-        result = evaluate_faces(settings, loaded, options, key, reader)
+        result = evaluate_faces(settings, loaded, options, key, reader, paint)
         figures.extend(result.figures)
         for dataset, samples in result.samples.items():
             name = f"samples-{dataset.replace('@', '-')}.jpg"
@@ -155,7 +168,8 @@ def evaluate(
             pictures[f"Samples, {dataset}"] = name
     if clip:
         figures.extend(evaluate_clips(settings, clip_pairs(clip), options, reader, frames))
-    write_report(figures, settings, out, pictures, lake)
+    more = target_oriented_sha(target_oriented)
+    write_report(figures, settings, out, pictures, lake, more_weights=more)
 
 
 def attribute_reader(settings: JobConfig, teachers: Path | None) -> AttributeReader | None:
@@ -199,6 +213,7 @@ def attack(
     defence: Annotated[
         list[str] | None, typer.Option(help="Attack only these treatments; may be repeated.")
     ] = None,
+    target_oriented: TargetOption = None,
 ) -> None:
     """Train attackers on our own outputs and measure what they retrieve, beside the baselines.
 
@@ -216,18 +231,21 @@ def attack(
     from jobs.facesets import load_face_set
     from jobs.keys import key_of_run
     from jobs.models import first_detector
+    from jobs.target_oriented import open_target_oriented, target_oriented_sha
 
     settings = config_of(config, overrides)
+    paint = open_target_oriented(settings, target_oriented, defence or ())
     options = AttackOptions.quick() if quick else AttackOptions()
     loaded = load_face_set(faces, lambda: first_detector(settings), limit=limit)
     background = load_face_set(
         train, lambda: first_detector(settings), limit=options.n_train, keep_people_together=False
     )
     figures = attack_faces(
-        settings, background, loaded, options, tuple(defence or ()), key_of_run(key_file)
+        settings, background, loaded, options, tuple(defence or ()), key_of_run(key_file), paint
     )
     out.mkdir(parents=True, exist_ok=True)
-    write_report(figures, settings, out, {}, lake, stem="attack")
+    more = target_oriented_sha(target_oriented)
+    write_report(figures, settings, out, {}, lake, stem="attack", more_weights=more)
 
 
 def write_report(
@@ -237,15 +255,20 @@ def write_report(
     pictures: dict[str, str],
     lake: str | None,
     stem: str = "evaluation",
+    more_weights: Mapping[str, str] | None = None,
 ) -> None:
-    """Print the tables, write them beside the HTML page, and append the rows to a lake."""
+    """Print the tables, write them beside the HTML page, and append the rows to a lake.
+
+    `more_weights` maps names to the sha256 of networks that the configuration does not name.
+    """
     from jobs.evaluation_rows import Provenance, html_report, markdown, to_rows
     from jobs.lake.commits import acquire_lease, append
     from jobs.lake.tables import Lake
     from jobs.models import weights_in_use
 
     identifier = f"{stem}-{uuid.uuid4().hex[:12]}"
-    provenance = Provenance(identifier, command_line(), weights_in_use(settings))
+    weights = {**weights_in_use(settings), **(more_weights or {})}
+    provenance = Provenance(identifier, command_line(), weights)
     text = markdown(figures, provenance)
     try:
         (out / f"{stem.upper()}.md").write_text(text, encoding="utf-8")

@@ -231,11 +231,19 @@ def export_command(
         tuple[float, float, float],
         typer.Option(help="sigma / alpha of the denoiser: at strength 1, smallest, largest."),
     ] = (2.0, 1.2, 3.5),
+    facedancer: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of its training; writes target_oriented.onnx for `deid evaluate` and "
+            "`deid attack --target-oriented`."
+        ),
+    ] = None,
 ) -> None:
     """Write ONNX files (weights in half precision), each compared with PyTorch first."""
     from jobs.training import run_export
 
-    typer.echo(json.dumps(run_export(out, attributes, encoder, generator, noise_ratios), indent=1))
+    done = run_export(out, attributes, encoder, generator, noise_ratios, facedancer)
+    typer.echo(json.dumps(done, indent=1))
 
 
 @app.command("all")

@@ -41,6 +41,7 @@ from jobs.config import JobConfig
 from jobs.evaluate_clips import evaluate_clip
 from jobs.evaluate_ours import OwnReplacement, redact_defence
 from jobs.models import calibration_file, first_detector, judge_encoders
+from jobs.target_oriented import TARGET_ORIENTED, PaintAnchors, TargetOriented
 
 _LOG = logging.getLogger("deid.evaluate")
 _READ_SIZE_PX = 256
@@ -82,6 +83,7 @@ def evaluate_faces(
     options: EvaluateOptions,
     secret_key: bytes,
     reader: AttributeReader | None,
+    paint: PaintAnchors | None = None,
 ) -> Evaluation:
     """Measure every subject on a face set at every size.
 
@@ -91,12 +93,15 @@ def evaluate_faces(
         options: sizes, operating points, subjects.
         secret_key: decides the anchors of `ours`.
         reader: reads pose, gaze, landmarks and expression; None leaves them out.
+        paint: the target-oriented swap; None leaves the subject out.
 
     Raises:
-        SetupError: nobody has two pictures, or a subject's name is unknown.
+        SetupError: nobody has two pictures, or a subject's name is unknown, or `paint` is given
+            where no replacement is configured.
     """
     models = _Models(config, reader)
     own = None if config.replace.generator is None else OwnReplacement(config, secret_key)
+    target = None if paint is None else TargetOriented(paint, own)
     evaluation = Evaluation()
     for size in options.eye_distances_px:
         sized = faces.shrunk(size) if size > 0 else faces
@@ -106,7 +111,8 @@ def evaluate_faces(
         queries = _drawn(with_two, options)
         known = _Known(models, sized, queries)
         samples: dict[str, U8] = {}
-        for subject, treated, replaced in _subjects(sized.take(queries), config, own, options):
+        asked = sized.take(queries)
+        for subject, treated, replaced in _subjects(asked, config, own, target, options):
             _LOG.info("%s: %s, %d faces", sized.name, subject, len(queries))
             evaluation.figures.extend(known.measure(subject, treated, replaced, options))
             samples[subject] = _sample_crops(treated.faces)
@@ -142,19 +148,25 @@ def _drawn(rows: I64, options: EvaluateOptions) -> I64:
 
 
 def _subjects(
-    faces: FaceSet, config: JobConfig, own: OwnReplacement | None, options: EvaluateOptions
+    faces: FaceSet,
+    config: JobConfig,
+    own: OwnReplacement | None,
+    target: TargetOriented | None,
+    options: EvaluateOptions,
 ) -> Iterator[tuple[str, Treated, Bool]]:
     """Yield name, treated set and which faces were replaced rather than redacted."""
     everyone = np.ones(len(faces), dtype=np.bool_)
     plain = (*baselines(), redact_defence(config))
     own_names = {"ours", *own.unjudged(options.noise)} if own else set()
-    unknown = set(options.subjects) - {d.name for d in plain} - own_names
+    have = {d.name for d in plain} | own_names | ({TARGET_ORIENTED} if target else set())
+    unknown = set(options.subjects) - have
     if unknown:
-        have = sorted({d.name for d in plain} | own_names)
-        raise SetupError(f"no subject {sorted(unknown)}; there are {', '.join(have)}")
+        raise SetupError(f"no subject {sorted(unknown)}; there are {', '.join(sorted(have))}")
     for defence in plain:
         if not options.subjects or defence.name in options.subjects:
             yield defence.name, apply_defence(faces, defence, options.seed), everyone
+    if target is not None and (not options.subjects or TARGET_ORIENTED in options.subjects):
+        yield TARGET_ORIENTED, target.treated(faces), everyone
     wanted = own_names & set(options.subjects) if options.subjects else own_names
     if own is not None and wanted:
         for name, replacement in own.subjects(faces, wanted, options.noise):

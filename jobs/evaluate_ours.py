@@ -131,19 +131,27 @@ class OwnReplacement:
         """Return generator and denoiser without judge as a defence for the attacks."""
 
         def treat(crops: U8, points: F32, rng: np.random.Generator) -> U8:
-            vectors = np.concatenate(
-                [self._encoder.embed(c, p[None]) for c, p in zip(crops, points, strict=True)]
-            )
-            scope = str(rng.integers(2**62))
-            options = [
-                self._anchors.choose(v, f"{scope}/{i}", "person").anchor_ids
-                for i, v in enumerate(vectors)
-            ]
-            anchors = self._vectors([ids[0] for ids in options])
+            anchors = self.anchors_of_crops(crops, points, rng)
             strength = self._first_strength if diffuse else None
             return self._generated(crops, anchors, strength)
 
         return Defence(name, treat)
+
+    def anchors_of_crops(self, crops: U8, points: F32, rng: np.random.Generator) -> F32:
+        """Choose an anchor [n, d] for each crop, every one in a scope drawn from `rng`."""
+        vectors = np.concatenate(
+            [self._encoder.embed(c, p[None]) for c, p in zip(crops, points, strict=True)]
+        )
+        scope = str(rng.integers(2**62))
+        options = [
+            self._anchors.choose(v, f"{scope}/{i}", "person").anchor_ids
+            for i, v in enumerate(vectors)
+        ]
+        return self._vectors([ids[0] for ids in options])
+
+    def anchors_of_pictures(self, faces: FaceSet) -> F32:
+        """Return the anchor [n, d] that `subjects` tries first on each picture."""
+        return self._vectors([ids[0] for ids in self._chosen_anchors(faces)])
 
     def release(self, faces: FaceSet, secret_key: bytes) -> Treated:
         """Return the set as one release: one anchor per person, chosen with the given key."""

@@ -21,6 +21,7 @@ from deid_ops.anchors.bank import load_bank, save_bank
 from deid_ops.anchors.density import DensityConfig, fit_mixture, sample_bank
 from deid_ops.errors import SetupError
 from deid_ops.models.encoder import CompactEncoder, TeacherEncoder, freeze, load_teacher
+from deid_ops.models.facedancer import FaceDancer
 from deid_ops.models.generator import LeakProofGenerator
 from deid_ops.models.ship import (
     Shipped,
@@ -28,6 +29,7 @@ from deid_ops.models.ship import (
     ship_denoiser,
     ship_encoder,
     ship_generator,
+    ship_target_oriented,
 )
 from deid_ops.swap.retarget import FaceShape
 from deid_ops.train.attributes import AttributeTraining, shape_of_pack, train_attributes
@@ -51,6 +53,7 @@ log = logging.getLogger("deid.train")
 TEACHER_FILE = "mobilefacenet_foamliu_ms1m.pt"
 ATTRIBUTES_AVERAGE, SHAPE_FILE = "attributes_average.pt", "face_shape.npz"
 ENCODER_AVERAGE, GENERATOR_AVERAGE = "encoder_average.pt", "generator_average.pt"
+FACEDANCER_AVERAGE = "facedancer_average.pt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +185,7 @@ def run_facedancer(options: RunOptions, teachers: Path) -> None:
         progress(options.steps),
         resume=options.resume,
     )
-    save_weights(net, options.out / "facedancer_average.pt")
+    save_weights(net, options.out / FACEDANCER_AVERAGE)
 
 
 def run_anchors(data: Path, out: Path, config: DensityConfig, licence: str) -> dict[str, Any]:
@@ -207,6 +210,7 @@ def run_export(
     encoder: Path | None,
     generator: Path | None,
     noise_ratios: tuple[float, float, float],
+    facedancer: Path | None = None,
 ) -> dict[str, dict[str, float]]:
     """Write the ONNX files of the given training folders; returns size and parity of each."""
     about = {"licence": "Apache-2.0 for the file; the training data restricts use, see the card"}
@@ -221,6 +225,9 @@ def run_export(
         painter = trained(LeakProofGenerator(), generator / GENERATOR_AVERAGE)
         files["generator"] = ship_generator(painter, about)
         files["denoiser"] = ship_denoiser(painter, noise_ratios, about)
+    if facedancer is not None:
+        swap = trained(FaceDancer(), facedancer / FACEDANCER_AVERAGE)
+        files["target_oriented"] = ship_target_oriented(swap, about)
     out.mkdir(parents=True, exist_ok=True)
     result = {}
     for name, shipped in files.items():

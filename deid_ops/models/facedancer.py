@@ -129,3 +129,16 @@ class FaceDancer(nn.Module):
         x = self.final(self.merge(torch.cat([x, skips.pop()], 1)), w)
         out: Tensor = x * 0.5 + 0.5
         return out
+
+
+class FaceDancerExport(nn.Module):
+    """The target-oriented swap as ONNX sees it."""
+
+    def __init__(self, net: FaceDancer) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, crops_rgb: Tensor, anchor_unit: Tensor) -> Tensor:
+        """Return crops [n, 3, 128, 128] in [0, 1]."""
+        crop: Tensor = self.net(crops_rgb, anchor_unit)
+        return crop.clamp(0.0, 1.0)

@@ -17,11 +17,13 @@ from deid_ops.inference.contracts import ModelContract, TensorSpec
 from deid_ops.models.attributes import AttributeExport, AttributeNet
 from deid_ops.models.encoder import CompactEncoder, EncoderExport
 from deid_ops.models.export import Parity, check_parity, export_onnx
+from deid_ops.models.facedancer import FaceDancer, FaceDancerExport
 from deid_ops.models.generator import DenoiserExport, GeneratorExport, LeakProofGenerator
 from deid_ops.swap.contract import ATTRIBUTES, FACE_SHAPE_KEY, GENERATOR, IDENTITY_DIM
 from deid_ops.swap.crop import CROP_SIZE_PX, ENCODER_SIZE_PX
 from deid_ops.swap.layout import N_POINTS
 from deid_ops.swap.retarget import FaceShape
+from deid_ops.swap.target import TARGET_ORIENTED
 
 ENCODER = ModelContract(
     "encoder",
@@ -37,8 +39,15 @@ ENCODER = ModelContract(
     outputs=(TensorSpec("identity_unit", "float32", ("n", IDENTITY_DIM), (-1.0, 1.0), "unit"),),
 )
 #: Largest difference to PyTorch that half-precision weights may cause, by contract.
+LIMITS = {
+    "attributes": 0.5,
+    "generator": 0.02,
+    "denoiser": 0.02,
+    "encoder": 0.01,
+    "target_oriented": 0.02,
+}
+#: Strengths of detail that an export is traced with.
 _DETAIL_RMS = torch.tensor([[0.06, 0.09, 0.08, 0.02, 0.04, 0.03], [0.02] * 6])
-LIMITS = {"attributes": 0.5, "generator": 0.02, "denoiser": 0.02, "encoder": 0.01}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +101,11 @@ def ship_encoder(net: CompactEncoder, about: Mapping[str, str]) -> Shipped:
     """Export the conditioning encoder."""
     faces = _images(2)[:, :, :ENCODER_SIZE_PX, :ENCODER_SIZE_PX].contiguous() * 2.0 - 1.0
     return _ship(EncoderExport(net), [faces], ENCODER, about)
+
+
+def ship_target_oriented(net: FaceDancer, about: Mapping[str, str]) -> Shipped:
+    """Export the target-oriented swap."""
+    return _ship(FaceDancerExport(net), [_images(2), _unit(2)], TARGET_ORIENTED, about)
 
 
 def _ship(

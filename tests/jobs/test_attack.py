@@ -19,6 +19,7 @@ from jobs import anchoring, attack, evaluate_ours  # noqa: E402
 from jobs.attack import attack_faces  # noqa: E402
 from jobs.attack_options import OWN_DEFENCES, AttackOptions  # noqa: E402
 from jobs.config import JobConfig  # noqa: E402
+from jobs.target_oriented import TargetOriented  # noqa: E402
 
 KEY = bytes(range(32))
 SIZE = AttackerSize((8, 8, 8, 8), (8, 8, 8, 8))
@@ -142,3 +143,29 @@ def test_quick_is_smaller_in_every_way():
     assert quick.reverser.steps < full.reverser.steps
     assert max(quick.reverser.size.reverser) < max(full.reverser.size.reverser)
     assert "swap_parameter_noise" in OWN_DEFENCES
+
+
+def test_the_target_oriented_swap_is_attacked_with_the_anchors_of_ours():
+    own = evaluate_ours.OwnReplacement(OWN, KEY)
+    crops = np.random.default_rng(1).integers(0, 256, (40, 128, 128, 3), dtype=np.uint8)
+    points = np.repeat(TEMPLATE_PX[None], 40, axis=0)
+
+    def paint(crops, anchors):
+        return FromAnchor()(crops, anchors, anchors)
+
+    shown = [
+        defence.treat(crops, points, np.random.default_rng(seed))
+        for defence in (TargetOriented(paint, own).defence(), own.defence())
+        for seed in (3, 4)
+    ]
+    assert np.array_equal(shown[0], shown[2])
+    assert np.array_equal(shown[1], shown[3])
+    assert not np.array_equal(shown[0], shown[1])
+    names = ("target_oriented", "untouched")
+    figures = attack_faces(OWN, people(4, 1), people(5, 2), TINY, names, KEY, paint)
+    assert {f.subject for f in figures} == set(names)
+    assert {f.protocol for f in figures} == {"inversion", "regression", "parrot"}
+    with pytest.raises(SetupError, match=r"no defence \['target_oriented'\]"):
+        run(OWN, "target_oriented")
+    with pytest.raises(SetupError, match=r"set replace\.generator"):
+        attack_faces(REDACTING, people(4, 1), people(5, 2), TINY, (), KEY, paint)

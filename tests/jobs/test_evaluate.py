@@ -19,6 +19,7 @@ from jobs.calibrate import merged, read_calibration, write_calibration
 from jobs.config import JobConfig
 from jobs.evaluate import EvaluateOptions, evaluate_faces, write_grid
 from jobs.evaluate_ours import OwnReplacement
+from jobs.target_oriented import TargetOriented, open_target_oriented
 
 KEY = bytes(range(32))
 OWN = {
@@ -263,3 +264,52 @@ def test_calibrations_are_merged_by_encoder(calibration, tmp_path):
 def _rest(row):
     names = [f for f in row.__dataclass_fields__ if f != "encoder"]
     return [getattr(row, name) for name in names]
+
+
+def copying(crops, _anchors):
+    return crops
+
+
+def painting(crops, anchors):
+    return from_anchor.paint(crops, None, anchors)
+
+
+def test_the_target_oriented_swap_shows_the_anchors_that_ours_shows(stand_ins, monkeypatch):
+    monkeypatch.setattr(evaluate_ours, "generator", lambda _config: from_anchor)
+    own = OwnReplacement(JobConfig(replace=OWN, anchors={"bank": None}), KEY)
+    faces = people(20, seed=4)  # more than one batch
+    made = dict(own.subjects(faces, {"ours_undiffused"}))["ours_undiffused"].treated
+    target = TargetOriented(painting, own).treated(faces)
+    assert np.array_equal(target.crops_after, made.crops_after)
+    pairs = zip(target.faces.images_bgr, made.faces.images_bgr, strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_the_target_oriented_swap_is_measured_beside_the_others(stand_ins, monkeypatch):
+    monkeypatch.setattr(evaluate_ours, "generator", lambda _config: from_anchor)
+    config = JobConfig(replace=OWN, anchors={"bank": None})
+    values = {}
+    for paint in (copying, painting):
+        options = EvaluateOptions(fars=(1e-2, 1e-3), subjects=("target_oriented", "mask"))
+        result = evaluate_faces(config, people(30, seed=4), options, KEY, PlainReader(), paint)
+        assert {f.subject for f in result.figures} == {"target_oriented", "mask"}
+        assert set(result.samples["made"]) == {"target_oriented", "mask"}
+        found = {(f.subject, f.metric): f.estimate for f in result.figures}
+        values[paint] = found["target_oriented", "match_original_far_0.01"]
+        assert ("target_oriented", "redacted_share") not in found  # it has no judge
+    assert values[copying].value == 1
+    assert values[painting].value < 0.1
+    assert values[painting].n == 60
+
+
+def test_the_target_oriented_swap_needs_its_network_and_a_replacement(stand_ins, tmp_path):
+    faces, asked = people(4, seed=2), ("target_oriented",)
+    with pytest.raises(SetupError, match=r"no subject \['target_oriented'\]"):
+        measured(REDACTING, faces, subjects=asked)
+    with pytest.raises(SetupError, match=r"set replace\.generator"):
+        evaluate_faces(REDACTING, faces, EvaluateOptions(), KEY, None, copying)
+    with pytest.raises(SetupError, match="needs its network: --target-oriented"):
+        open_target_oriented(REDACTING, None, asked)
+    with pytest.raises(SetupError, match=r"none\.onnx: no such file"):
+        open_target_oriented(REDACTING, tmp_path / "none.onnx", ())
+    assert open_target_oriented(REDACTING, None, ("mask",)) is None

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 pytest.importorskip("torch")
 
@@ -19,8 +20,9 @@ from deid_ops.errors import SetupError
 from deid_ops.models.ship import ship_encoder
 from deid_ops.train.data import COLUMNS, FORMAT_VERSION
 from deid_ops.train.files import save_weights, trained_encoder
-from jobs.cli_train import open_source
+from jobs.cli_train import app, open_source
 from jobs.training import (
+    FACEDANCER_AVERAGE,
     RunOptions,
     run_anchors,
     run_attributes,
@@ -154,3 +156,27 @@ def test_recipe_in_the_repository_is_valid(tmp_path: Path) -> None:
     wrong.write_text(yaml.safe_dump(raw))
     with pytest.raises(SetupError, match="stepz"):
         load_recipe(wrong)
+
+
+def test_the_target_oriented_swap_is_exported(tmp_path: Path) -> None:
+    import torch
+
+    from deid_ops.models.facedancer import FaceDancer
+    from deid_ops.swap.target import TargetOrientedSwap
+
+    out, work = tmp_path / "out", tmp_path / "facedancer"
+    work.mkdir()
+    command = ["export", "--out", str(out), "--facedancer", str(work)]
+    with pytest.raises(SetupError, match="not trained yet"):
+        CliRunner().invoke(app, command, catch_exceptions=False)
+    torch.manual_seed(0)
+    save_weights(FaceDancer(), work / FACEDANCER_AVERAGE)
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert result.exit_code == 0
+    done = json.loads(result.stdout)
+    assert set(done) == {"target_oriented"}
+    assert done["target_oriented"]["mb"] < 20
+    assert done["target_oriented"]["parity_max"] < 0.02
+    swap = TargetOrientedSwap(str(out / "target_oriented.onnx"))
+    crops = np.full((1, 128, 128, 3), 90, np.uint8)
+    assert swap(crops, np.eye(128, dtype=np.float32)[:1]).shape == crops.shape
