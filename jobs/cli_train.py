@@ -247,7 +247,7 @@ def quantise_command(
     anchors: Annotated[
         Path | None, typer.Option(help="anchors.npz. Default: beside the models, else the pack.")
     ] = None,
-    calibration: Annotated[int, typer.Option(min=1, help="Training faces for the ranges.")] = 128,
+    calibration: Annotated[int, typer.Option(min=1, help="Training faces for the ranges.")] = 256,
     held_out: Annotated[int, typer.Option(min=1, help="Validation faces for the check.")] = 256,
     repeats: Annotated[int, typer.Option(min=1, help="Runs of each timing.")] = 15,
     threads: ThreadsOption = 2,

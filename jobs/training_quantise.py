@@ -47,7 +47,7 @@ class QuantiseOptions:
     data: Path
     out: Path
     anchors: Path | None = None
-    n_calibration: int = 128
+    n_calibration: int = 256
     n_held_out: int = 256
     repeats: int = 15
     threads: int = 2

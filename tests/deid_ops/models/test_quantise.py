@@ -209,7 +209,7 @@ def test_figures_of_known_differences() -> None:
     assert differences("attributes", wanted, moved) == pytest.approx(
         {
             "points_mean_px": 0.25,
-            "points_worst_face_px": 0.5,
+            "points_p99_px": 0.495,
             "pose_mean_deg": 0.5,
             "expression_mean": 0.01,
         }
