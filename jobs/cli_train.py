@@ -23,6 +23,7 @@ from deid_ops.train.sources import (
     sample,
 )
 from deid_ops.train.teachers import Teachers
+from jobs.cli.common import EXIT_QUARANTINED
 
 app = typer.Typer(no_args_is_help=True)
 DataOption = Annotated[Path, typer.Option(help="A pack made by `deid train data`.")]
@@ -244,6 +245,34 @@ def export_command(
 
     done = run_export(out, attributes, encoder, generator, noise_ratios, facedancer)
     typer.echo(json.dumps(done, indent=1))
+
+
+@app.command("quantise")
+def quantise_command(
+    models: Annotated[Path, typer.Option(help="Folder of files by `deid train export`.")],
+    data: DataOption,
+    out: Annotated[Path, typer.Option(help="Folder for NAME.int8.onnx.")],
+    anchors: Annotated[
+        Path | None, typer.Option(help="anchors.npz. Default: beside the models, else the pack.")
+    ] = None,
+    calibration: Annotated[int, typer.Option(min=1, help="Training faces for the ranges.")] = 256,
+    held_out: Annotated[int, typer.Option(min=1, help="Validation faces for the check.")] = 256,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each timing.")] = 15,
+    threads: ThreadsOption = 2,
+) -> None:
+    """Write 8-bit files of exported networks, each compared with its float file first.
+
+    A file beyond the limits is refused: its figures are printed, nothing is written. The files take
+    the place of the float ones: `--set replace.generator=OUT/generator.int8.onnx`. Exits 0, or 3
+    where a file was refused.
+    """
+    from jobs.training_quantise import QuantiseOptions, run_quantise
+
+    options = QuantiseOptions(models, data, out, anchors, calibration, held_out, repeats, threads)
+    done = run_quantise(options)
+    typer.echo(json.dumps(done, indent=1))
+    if any(row["written"] is None for row in done.values()):
+        raise typer.Exit(EXIT_QUARANTINED)
 
 
 @app.command("all")

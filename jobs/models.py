@@ -102,14 +102,17 @@ def track_params(config: JobConfig) -> TrackParams:
     return TrackParams(max_gap_frames=section.max_gap_frames, extend_frames=section.extend_frames)
 
 
-def first_detector(config: JobConfig) -> Detector:
-    """Return the detector of the find pass."""
+def first_detector(config: JobConfig, runtime: Runtime | None = None) -> Detector:
+    """Return the detector of the find pass; `runtime` instead of the configured one."""
     return _detector(
-        config, config.detect.detector, (config.detect.weights,), detect_params(config)
+        runtime or runtime_of(config),
+        config.detect.detector,
+        (config.detect.weights,),
+        detect_params(config),
     )
 
 
-def second_detector(config: JobConfig) -> Detector:
+def second_detector(config: JobConfig, runtime: Runtime | None = None) -> Detector:
     """Return the detector of the audit; it must be another one than the first."""
     if config.audit.second_detector == config.detect.detector:
         raise SetupError(
@@ -117,14 +120,14 @@ def second_detector(config: JobConfig) -> Detector:
             "a detector cannot see what it misses itself, choose another one"
         )
     return _detector(
-        config,
+        runtime or runtime_of(config),
         config.audit.second_detector,
         config.audit.second_weights,
         audit_detect_params(config),
     )
 
 
-def conditioning_encoder(config: JobConfig) -> Encoder | None:
+def conditioning_encoder(config: JobConfig, runtime: Runtime | None = None) -> Encoder | None:
     """Return the encoder of tracking and anchors, which never judges.
 
     None where none is set, and where every face is redacted: boxes are tracked by motion then.
@@ -134,19 +137,20 @@ def conditioning_encoder(config: JobConfig) -> Encoder | None:
         return None
     if name in config.audit.judges:
         raise SetupError(f"{name!r} is a judge; an encoder that conditions may not judge")
-    return _encoder(config, name, "own")
+    return _encoder(runtime or runtime_of(config), name, "own")
 
 
-def judge_encoders(config: JobConfig) -> dict[str, Encoder]:
+def judge_encoders(config: JobConfig, runtime: Runtime | None = None) -> dict[str, Encoder]:
     """Return the judges by the name that the calibration and the tables know them by."""
     if not config.audit.judges:
         raise SetupError("audit.judges is empty; nothing unjudged may be published")
-    return {judge_name(name): _encoder(config, name, None) for name in config.audit.judges}
+    runtime = runtime or runtime_of(config)
+    return {judge_name(name): _encoder(runtime, name, None) for name in config.audit.judges}
 
 
 def judge_shas(config: JobConfig) -> dict[str, str]:
     """Return the sha256 of every judge's weights."""
-    return {judge_name(name): sha256_of(_path_part(name)) for name in config.audit.judges}
+    return {judge_name(name): sha256_of(weight_of(name)) for name in config.audit.judges}
 
 
 def judge_name(name: str) -> str:
@@ -262,23 +266,24 @@ def weights_in_use(config: JobConfig) -> Mapping[str, str]:
     replacing = (section.generator, section.attributes, section.encoder, section.denoiser)
     optional = (*replacing, config.anchors.bank) if section.generator else (config.anchors.bank,)
     names += [name for name in optional if name is not None]
-    return {name: sha256_of(_path_part(name)) for name in sorted(set(names))}
+    return {name: sha256_of(weight_of(name)) for name in sorted(set(names))}
 
 
 def _detector(
-    config: JobConfig, kind: str, names: tuple[str, ...], params: DetectParams
+    runtime: Runtime, kind: str, names: tuple[str, ...], params: DetectParams
 ) -> Detector:
     paths = [str(resolve(name)) for name in names]
-    return build_detector(kind, paths, runtime_of(config), params)
+    return build_detector(kind, paths, runtime, params)
 
 
-def _encoder(config: JobConfig, name: str, default_kind: str | None) -> Encoder:
+def _encoder(runtime: Runtime, name: str, default_kind: str | None) -> Encoder:
     kind = ENCODER_KINDS.get(name) or (name.partition(":")[0] if ":" in name else default_kind)
     if kind is None:
         raise SetupError(f"encoder {name!r}: write kind:path, or one of {sorted(ENCODER_KINDS)}")
-    return Encoder(kind, str(resolve(_path_part(name))), runtime_of(config))
+    return Encoder(kind, str(resolve(weight_of(name))), runtime)
 
 
-def _path_part(name: str) -> str:
+def weight_of(name: str) -> str:
+    """Return the weights' name or path in the name of an encoder: of `kind:path` the path."""
     kind, colon, path = name.partition(":")
     return path if colon and kind in {"own", "mobilefacenet", "dlib", "retail0095"} else name

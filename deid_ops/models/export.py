@@ -9,7 +9,7 @@ start from a shipped file.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,12 +102,12 @@ def share_constants(model: onnx.ModelProto) -> None:
     model.graph.node.extend(kept)
 
 
-def store_half(model: onnx.ModelProto) -> None:
-    """Turn large float32 initialisers into float16 ones followed by a cast, in place."""
+def store_half(model: onnx.ModelProto, keep: Collection[str] = ()) -> None:
+    """Turn large float32 initialisers, except those in `keep`, into float16 ones with a cast."""
     casts = []
     for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.size < HALF_FROM:
+        if values.dtype != np.float32 or values.size < HALF_FROM or tensor.name in keep:
             continue
         if np.abs(values).max() > np.finfo(np.float16).max:
             raise InvariantError(f"{tensor.name}: too large for half precision")
@@ -167,35 +167,3 @@ def load_weights(net: nn.Module, model: onnx.ModelProto, prefix: str = "net.") -
         raise SetupError(f"the file lacks {len(missing)} weights, for example {missing[0]}")
     net.load_state_dict(state)
     return net
-
-
-def graph_macs(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> float:
-    """Return the multiply-accumulates of convolutions and matrix products for one item, in 1e6.
-
-    Sizes come from a run on `feeds` (batch 1), with every product's output fetched.
-    """
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    weights = {t.name.removeprefix(HALF_PREFIX): tuple(t.dims) for t in probe.graph.initializer}
-    kinds = {n.output[0]: n for n in probe.graph.node if n.op_type in ("Conv", "Gemm", "MatMul")}
-    known = {o.name for o in probe.graph.output}
-    probe.graph.output.extend(
-        helper.make_empty_tensor_value_info(name) for name in kinds if name not in known
-    )
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(
-        probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    names = [o.name for o in session.get_outputs()]
-    total = 0.0
-    for name, value in zip(names, session.run(names, dict(feeds)), strict=True):
-        node = kinds.get(name)
-        shape = weights.get(node.input[1]) if node is not None else None
-        if node is None or shape is None:
-            continue
-        per_output = int(np.prod(shape[1:])) if node.op_type == "Conv" else shape[0]
-        if node.op_type == "Gemm" and any(a.name == "transB" and a.i for a in node.attribute):
-            per_output = shape[1]
-        total += value.size * per_output
-    return total / 1e6

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from jobs.bench import bench_clip
+from jobs.bench_models import bench_models
 from jobs.cli.common import EXIT_QUARANTINED, ConfigOption, KeyFileOption, SetOption, config_of
 from jobs.cli_sql import OutputFormat, write_rows
 from jobs.demo import run_demo
@@ -82,9 +83,16 @@ def bench(
     max_frames: Annotated[
         int | None, typer.Option(help="Only the first frames, for a quick look.")
     ] = None,
+    models: Annotated[
+        bool, typer.Option("--models", help="Only the networks, each alone: MB, GFLOP, ms.")
+    ] = False,
 ) -> None:
     """Measure the whole chain on one clip, stage by stage, beside the blur-only tool `deface`.
 
+    With --models: size, work and time of every configured network, for one frame or one face.
     Figures of one run on one machine are comparable with each other, not with other machines.
     """
+    if models:
+        typer.echo(bench_models(clip, config_of(config, overrides)).text())
+        return
     typer.echo(bench_clip(clip, config_of(config, overrides), peer, max_frames).text())

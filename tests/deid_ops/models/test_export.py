@@ -10,14 +10,9 @@ from torch import nn
 
 from deid_ops.diffuse.contract import DENOISER
 from deid_ops.errors import InvariantError, SetupError
+from deid_ops.inference.graphs import graph_macs
 from deid_ops.models.attributes import AttributeConfig, AttributeNet
-from deid_ops.models.export import (
-    HALF_PREFIX,
-    SHARED_FROM_BYTES,
-    check_parity,
-    graph_macs,
-    load_weights,
-)
+from deid_ops.models.export import HALF_PREFIX, SHARED_FROM_BYTES, check_parity, load_weights
 from deid_ops.models.generator import GeneratorConfig, GeneratorExport, LeakProofGenerator
 from deid_ops.models.ship import ship_attributes, ship_denoiser, ship_generator
 from deid_ops.swap.attributes import read_face_shape
