@@ -71,7 +71,7 @@ def network_figures(
     if teachers is not None and config.replace.attributes is not None:
         network = AttributeNetwork(str(resolve(config.replace.attributes)), runtime_of(config))
         labellers = Teachers(teachers, config.inference.threads)
-        yield from attribute_figures(network, labellers, faces)
+        yield from agreement_figures(network, labellers, faces)
 
 
 def encoder_figures(vectors: F32, faces: FaceSet, fars: tuple[float, ...]) -> Iterator[Figure]:
@@ -98,7 +98,7 @@ def encoder_figures(vectors: F32, faces: FaceSet, fars: tuple[float, ...]) -> It
         )  # fmt: skip
 
 
-def attribute_figures(
+def agreement_figures(
     network: AttributeNetwork, teachers: Teachers, faces: FaceSet
 ) -> Iterator[Figure]:
     """Yield how far the network's reading is from its teachers' on every face they are sure of.

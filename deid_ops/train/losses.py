@@ -22,6 +22,8 @@ from deid_ops.swap.crop import (
 from deid_ops.swap.layout import group_slice, position_of
 from deid_ops.swap.retarget import EYES
 
+EYES_COUNT = 2.5  # lids and irises are few and small: at 1 the gaze is not followed
+
 
 def encoder_view(crops01: Tensor, rng: np.random.Generator | None = None) -> Tensor:
     """Cut the 112 px recogniser input out of crops [n, 3, 128, 128].
@@ -135,7 +137,8 @@ def attribute_difference(
     scaled = (points - points_px).abs().mean() / (0.03 * EYE_DISTANCE_PX)
     turned = (pose - pose_deg).abs().mean() / 4.0
     bent = (torch.sigmoid(logits) - expression).abs().mean() * 4.0
-    total: Tensor = scaled + turned + bent + eye_difference(points, points_px)
+    eyes = EYES_COUNT * eye_difference(points, points_px)
+    total: Tensor = scaled + turned + bent + eyes
     return total
 
 

@@ -12,7 +12,7 @@ from deid_ops.swap.attributes import AttributeReader
 from deid_ops.swap.crop import TEMPLATE_PX
 from deid_ops.train.teachers import Teachers
 from jobs.config import JobConfig
-from jobs.evaluate_networks import attribute_figures, encoder_figures, network_figures
+from jobs.evaluate_networks import agreement_figures, encoder_figures, network_figures
 from jobs.facesets import load_face_set
 
 WEIGHTS = Path(__file__).parents[2] / "configs" / "weights"
@@ -67,7 +67,7 @@ def test_the_attribute_network_agrees_with_its_teachers(shared_dir):
     )
     network = AttributeReader(str(WEIGHTS / "attributes.onnx"), Runtime(threads=1))
     teachers = Teachers(shared_dir / "models", 1)
-    found = {(f.subject, f.metric): f for f in attribute_figures(network, teachers, faces)}
+    found = {(f.subject, f.metric): f for f in agreement_figures(network, teachers, faces)}
     shift = {s: found[s, "landmark_shift_percent"].estimate.value for s, m in found}
     assert shift["attributes"] < 4
     # drawing the mean face costs the person's shape; reading it wrongly comes on top
