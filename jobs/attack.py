@@ -34,7 +34,7 @@ from deid_ops.errors import SetupError
 from deid_ops.judge.protocol import EmbedFaces, Judge
 from deid_ops.metrics.faceset import FaceSet
 from deid_ops.metrics.figures import Figure
-from deid_ops.swap.crop import crop_matrices, paste_crop, warp_crop
+from deid_ops.swap.crop import crop_matrices, paste_crop
 from deid_ops.types import F32, I64, U8
 from jobs.attack_options import AttackOptions, defences
 from jobs.config import JobConfig
@@ -112,7 +112,7 @@ class _Laboratory:
         self.encoder = conditioning_encoder(config)
         if self.encoder is None:
             _LOG.warning("replace.encoder is not set: the embedding regressor is left out")
-        self._originals = _aligned(background)
+        self._originals = background.aligned()
         self._reversers: dict[str, ReversalUNet] = {}
 
     def attack(self, defence: Defence) -> Iterator[Figure]:
@@ -120,7 +120,7 @@ class _Laboratory:
         releases = [
             self._protect(self.background, defence, i) for i in range(self.options.releases)
         ]
-        protected = np.stack([_aligned(treated.faces) for treated in releases])
+        protected = np.stack([treated.faces.aligned() for treated in releases])
         first, second = (self._protect(self.attacked, defence, 100 + i) for i in range(2))
         yield from self._inversion(defence, protected, first)
         if self.encoder is not None:
@@ -130,7 +130,7 @@ class _Laboratory:
         """Return the swap moved one step against the attacker that was trained on the swap."""
         if swap.name not in self._reversers:
             releases = [self._protect(self.background, swap, i) for i in range(2)]
-            protected = np.stack([_aligned(treated.faces) for treated in releases])
+            protected = np.stack([treated.faces.aligned() for treated in releases])
             self._learn_reverser(swap.name, protected)
         net = self._reversers[swap.name]
 
@@ -161,7 +161,7 @@ class _Laboratory:
 
     def _inversion(self, defence: Defence, protected: U8, attacked: Treated) -> Iterator[Figure]:
         net = self._learn_reverser(defence.name, protected)
-        guesses = reverse(net, _aligned(attacked.faces))
+        guesses = reverse(net, attacked.faces.aligned())
         shown = _pasted(attacked.faces, guesses)
         for judge in self.judges:
             yield from retrieval_figures(
@@ -187,7 +187,7 @@ class _Laboratory:
             protected, known, self.options.regressor, self.options.device, _progress(defence.name)
         )
         gallery = _vectors(encoder.embed, self.faces)
-        guessed, again = (regress(net, _aligned(t.faces)) for t in (first, second))
+        guessed, again = (regress(net, t.faces.aligned()) for t in (first, second))
         name, n, person = f"attacker_{encoder.name}", len(self.rows), self.faces.person
         limits = own_thresholds(gallery, person, n, self.options.fars)
         yield from retrieval_figures(
@@ -233,12 +233,6 @@ def _progress(name: str) -> Progress:
 def _vectors(embed: EmbedFaces, faces: FaceSet) -> F32:
     pairs = zip(faces.images_bgr, faces.landmarks_xy_px, strict=True)
     return np.concatenate([embed(image, points[None]) for image, points in pairs])
-
-
-def _aligned(faces: FaceSet) -> U8:
-    matrices = crop_matrices(faces.landmarks_xy_px)
-    pairs = zip(faces.images_bgr, matrices, strict=True)
-    return np.stack([warp_crop(image, matrix) for image, matrix in pairs])
 
 
 def _pasted(faces: FaceSet, crops: U8) -> FaceSet:

@@ -29,13 +29,14 @@ from deid_ops.metrics.faceset import FaceSet
 from deid_ops.metrics.figures import Figure
 from deid_ops.metrics.stats import rate
 from deid_ops.metrics.utility import (
+    READER_SIZE_PX,
     AttributeReader,
     FaceAttributes,
     attribute_figures,
     found_again_figure,
     psnr_outside_figure,
 )
-from deid_ops.swap.crop import EYE_DISTANCE_PX, crop_matrices, warp_crop
+from deid_ops.swap.crop import EYE_DISTANCE_PX
 from deid_ops.types import F32, I64, U8, Bool
 from jobs.config import JobConfig
 from jobs.evaluate_clips import evaluate_clip
@@ -44,7 +45,6 @@ from jobs.models import calibration_file, first_detector, judge_encoders
 from jobs.target_oriented import TARGET_ORIENTED, PaintAnchors, TargetOriented
 
 _LOG = logging.getLogger("deid.evaluate")
-_READ_SIZE_PX = 256
 REDACTED_BAR = 0.15
 
 
@@ -275,9 +275,7 @@ def _rows(attributes: FaceAttributes, rows: Bool) -> FaceAttributes:
 
 def _sample_crops(faces: FaceSet, n: int = 8) -> U8:
     """Return the first faces aligned at 256 px, `[n, 256, 256, 3]`."""
-    matrices = crop_matrices(faces.landmarks_xy_px[:n])
-    pairs = zip(faces.images_bgr[:n], matrices, strict=True)
-    return np.stack([warp_crop(image, matrix, _READ_SIZE_PX) for image, matrix in pairs])
+    return faces.take(range(min(n, len(faces)))).aligned(READER_SIZE_PX)
 
 
 def write_grid(path: Path, samples: dict[str, U8], hidden: Sequence[str] = ("untouched",)) -> None:
@@ -292,7 +290,7 @@ def write_grid(path: Path, samples: dict[str, U8], hidden: Sequence[str] = ("unt
     for subject, crops in samples.items():
         if subject in hidden:
             continue
-        label = np.full((_READ_SIZE_PX // 2, 150, 3), 255, np.uint8)
+        label = np.full((READER_SIZE_PX // 2, 150, 3), 255, np.uint8)
         cv2.putText(label, subject, (4, 68), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1)
         small = [cv2.resize(c, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for c in crops]
         rows.append(np.hstack([label, *small]))

@@ -33,7 +33,7 @@ from deid_ops.metrics.stats import mean_estimate, rate
 from deid_ops.swap.attributes import AttributeReader as AttributeNetwork
 from deid_ops.swap.attributes import Attributes
 from deid_ops.swap.conditions import to_planes
-from deid_ops.swap.crop import CROP_SIZE_PX, EYE_DISTANCE_PX, crop_matrices, warp_crop
+from deid_ops.swap.crop import EYE_DISTANCE_PX
 from deid_ops.swap.layout import MESH_INDEX
 from deid_ops.swap.retarget import FaceShape, retarget
 from deid_ops.train.shape import pose_labels
@@ -110,9 +110,7 @@ def agreement_figures(
     wanted, sure = _read_by_teachers(teachers, shape, faces)
     if not sure.any():
         raise SetupError(f"{faces.name}: the teachers see no face in any picture")
-    crops = _crops(faces, CROP_SIZE_PX)
-    parts = [network.read(to_planes(c)) for c in _batches(crops[sure])]
-    seen = _joined(parts)
+    seen = _joined([network.read(to_planes(c)) for c in _batches(faces.aligned()[sure])])
     for subject, reading in (
         ("attributes", seen),
         ("attributes_retargeted", _retargeted(shape, seen)),
@@ -126,7 +124,7 @@ def _read_by_teachers(
 ) -> tuple[Attributes, Bool]:
     """Return the teachers' reading of the faces they are sure of, and which of all those are."""
     parts, sure = [], []
-    for crops in _batches(_crops(faces, MESH_SIZE_PX)):
+    for crops in _batches(faces.aligned(MESH_SIZE_PX)):
         mesh, presence = teachers.mesh(np.ascontiguousarray(crops[..., ::-1]))
         present = presence >= 0.5
         mesh = mesh[present]
@@ -135,12 +133,6 @@ def _read_by_teachers(
         parts.append(Attributes(points, pose_labels(mesh, shape, expression), expression))
         sure.append(present)
     return _joined(parts), np.concatenate(sure)
-
-
-def _crops(faces: FaceSet, size_px: int) -> U8:
-    matrices = crop_matrices(faces.landmarks_xy_px)
-    pairs = zip(faces.images_bgr, matrices, strict=True)
-    return np.stack([warp_crop(image, matrix, size_px) for image, matrix in pairs])
 
 
 def _batches(crops: U8) -> Iterator[U8]:

@@ -29,7 +29,6 @@ from deid_ops.swap.crop import (
     blend_mask,
     crop_matrices,
     paste_crop,
-    warp_crop,
 )
 from deid_ops.types import F32, I32, U8, FaceTracks, Reason
 from jobs.anchoring import Anchors
@@ -216,8 +215,7 @@ class OwnReplacement:
 
     def _treated(self, faces: FaceSet, anchors: F32, strength: float | None) -> Treated:
         matrices = crop_matrices(faces.landmarks_xy_px)
-        pairs = zip(faces.images_bgr, matrices, strict=True)
-        before = np.stack([warp_crop(image, matrix) for image, matrix in pairs])
+        before = faces.aligned()
         after = np.concatenate(
             [
                 self._generated(before[i : i + _BATCH], anchors[i : i + _BATCH], strength)
@@ -259,8 +257,7 @@ class OwnReplacement:
         )
         settled = settle_segment(swapped, tracks, gates, anchor_of_track, models, params)
         matrices = crop_matrices(faces.landmarks_xy_px)
-        pairs = zip(faces.images_bgr, matrices, strict=True)
-        before = np.stack([warp_crop(image, matrix) for image, matrix in pairs])
+        before = faces.aligned()
         after, replaced = before.copy(), np.zeros(len(faces), np.bool_)
         after[settled.crops.row] = settled.crops.crops_bgr
         replaced[settled.crops.row] = True

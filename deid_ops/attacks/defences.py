@@ -26,7 +26,6 @@ from deid_ops.swap.crop import (
     apply_matrices,
     crop_matrices,
     paste_crop,
-    warp_crop,
 )
 from deid_ops.types import F32, U8
 
@@ -160,8 +159,7 @@ def apply_defence(
         batch: faces handed over at once; None hands over all (k-same needs its pool).
     """
     matrices = crop_matrices(faces.landmarks_xy_px)
-    pairs = zip(faces.images_bgr, matrices, strict=True)
-    before = np.stack([warp_crop(image, matrix) for image, matrix in pairs])
+    before = faces.aligned()
     if not defence.touches:
         nothing = tuple(np.zeros(image.shape[:2], np.bool_) for image in faces.images_bgr)
         return Treated(faces, before, before, nothing)

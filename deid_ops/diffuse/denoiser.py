@@ -31,7 +31,7 @@ from deid_ops.swap.conditions import (
     unit_rows,
 )
 from deid_ops.swap.contract import LIGHT_CELLS
-from deid_ops.swap.generator import check_crops
+from deid_ops.swap.generator import check_conditions, check_crops
 from deid_ops.types import F32, U8
 
 ByteSource = Callable[[int], bytes]
@@ -116,7 +116,8 @@ class Denoiser:
         Raises:
             InvariantError: a shape differs, or the strength is not above 0.
         """
-        check_crops(swapped_bgr, conditions, anchors_unit)
+        check_crops(swapped_bgr, anchors_unit)
+        check_conditions(conditions, len(swapped_bgr))
         if not noise_strength > 0.0:
             raise InvariantError(f"Denoiser: noise strength is {noise_strength}, must be above 0")
         planes = to_planes(swapped_bgr)

@@ -68,7 +68,7 @@ class WatchedRuntime(Runtime):
     Example:
         >>> runtime = WatchedRuntime(threads=1)
         >>> swap = Generator("gen.onnx", "attributes.onnx", runtime)  # doctest: +SKIP
-        >>> swap(crops_bgr, points_px, anchors_unit)  # doctest: +SKIP
+        >>> swap(crops_bgr, swap.read(crops_bgr), anchors_unit)  # doctest: +SKIP
         >>> [c.model.source for c in runtime.calls]  # doctest: +SKIP
         ['attributes.onnx', 'gen.onnx']
     """

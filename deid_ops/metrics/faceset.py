@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from deid_ops.errors import InvariantError
+from deid_ops.swap.crop import CROP_SIZE_PX, crop_matrices, warp_crop
 from deid_ops.types import F32, I64, U8, frozen_array
 
 _NUMBERED = re.compile(r"^(?P<person>.+)_\d+$")
@@ -46,6 +47,12 @@ class FaceSet:
         """Distance `[n]` between the eyes."""
         eyes = self.landmarks_xy_px[:, 0] - self.landmarks_xy_px[:, 1]
         return np.asarray(np.linalg.norm(eyes, axis=1), dtype=np.float32)
+
+    def aligned(self, size_px: int = CROP_SIZE_PX) -> U8:
+        """Return the crops of `deid_ops/swap/crop.py`, `[n, size_px, size_px, 3]` BGR."""
+        matrices = crop_matrices(self.landmarks_xy_px)
+        pairs = zip(self.images_bgr, matrices, strict=True)
+        return np.stack([warp_crop(image, matrix, size_px) for image, matrix in pairs])
 
     def take(self, rows: Sequence[int] | I64) -> FaceSet:
         """Return the given pictures, in that order."""

@@ -43,7 +43,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A patch in its frame: extent in units of the frame, and samples."""
+    """A patch in its frame: its four sides in units of the frame, and samples across and down."""
 
     left: float
     top: float
@@ -109,7 +109,14 @@ class PartFrame:
 class SecondLook(nn.Module):
     """Cut a part out and place its landmarks.
 
-    `templates` are the parts' mean landmarks in their frames; the network predicts what differs.
+    `template` [1, k, 2] holds the part's mean landmarks in its frame; the network predicts what
+    differs.
+
+    Args:
+        mean_points_px: [136, 2] where all landmarks lie on average, in crop pixels.
+        part: what is looked at; its mirror image may be given to `forward`.
+        window: the patch.
+        config: size of the network.
     """
 
     grid: Tensor
@@ -153,7 +160,7 @@ class SecondLook(nn.Module):
         Args:
             crops: [n, 3, 128, 128] in [-1, 1].
             points_px: [n, 136, 2] of the first look; no gradient flows into where the patch lies.
-            part: which one.
+            part: the one it was made for, or its mirror image.
         """
         frame = PartFrame(points_px.detach(), part)
         places = (2.0 * frame.to_crop(self.grid) + 1.0) / CROP_SIZE_PX - 1.0
@@ -180,7 +187,12 @@ class SecondLooks(nn.Module):
         self.register_buffer("order", order, False)
 
     def forward(self, crops: Tensor, points_px: Tensor) -> Tensor:
-        """Return all landmarks [n, 136, 2], those of the parts set anew."""
+        """Return all landmarks [n, 136, 2] in crop pixels, those of the parts set anew.
+
+        Args:
+            crops: [n, 3, 128, 128] in [-1, 1].
+            points_px: [n, 136, 2] of the first look.
+        """
         looks = [
             self.eye(crops, points_px, LEFT_EYE),
             self.eye(crops, points_px, RIGHT_EYE),

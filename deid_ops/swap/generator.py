@@ -78,22 +78,31 @@ class Generator:
         Raises:
             InvariantError: a shape or a length differs.
         """
-        check_crops(crops_bgr, conditions, anchors_unit)
+        check_crops(crops_bgr, anchors_unit)
+        check_conditions(conditions, len(crops_bgr))
         feeds = generator_feeds(to_planes(crops_bgr), conditions, anchors_unit)
         return to_bgr(self._model.run(feeds)["crop_rgb"])
 
 
-def check_crops(crops_bgr: U8, conditions: FaceConditions, anchors_unit: F32) -> None:
-    """Refuse crops, conditions or anchors that do not belong together.
+def check_conditions(conditions: FaceConditions, n: int) -> None:
+    """Refuse conditions of another number of faces.
 
     Raises:
-        InvariantError: a shape or a length differs.
+        InvariantError: they are not of `n` faces.
+    """
+    if len(conditions) != n:
+        raise InvariantError(f"{n} crops, but conditions of {len(conditions)} faces")
+
+
+def check_crops(crops_bgr: U8, anchors_unit: F32) -> None:
+    """Refuse crops other than [n, 128, 128, 3] uint8 and anchors other than [n, 128].
+
+    Raises:
+        InvariantError: a shape, a type or a length differs.
     """
     n = len(crops_bgr)
     want = (n, CROP_SIZE_PX, CROP_SIZE_PX, 3)
     if crops_bgr.shape != want or crops_bgr.dtype != np.uint8:
         raise InvariantError(f"crops are {crops_bgr.dtype}{crops_bgr.shape}, expected uint8{want}")
-    if len(conditions) != n:
-        raise InvariantError(f"{n} crops, but conditions of {len(conditions)} faces")
     if anchors_unit.shape != (n, IDENTITY_DIM):
         raise InvariantError(f"anchors are {anchors_unit.shape}, expected ({n}, {IDENTITY_DIM})")

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from deid_ops.errors import InvariantError, SetupError
+from deid_ops.errors import SetupError
 from deid_ops.inference.contracts import ModelContract, TensorSpec, check_contract
 from deid_ops.inference.session import CPU, Runtime
 from deid_ops.swap.attributes import BUCKETS
 from deid_ops.swap.conditions import to_bgr, to_planes, unit_rows
 from deid_ops.swap.contract import IDENTITY_DIM
 from deid_ops.swap.crop import CROP_SIZE_PX
+from deid_ops.swap.generator import check_crops
 from deid_ops.types import F32, U8
 
 _CROPS = ("n", 3, CROP_SIZE_PX, CROP_SIZE_PX)
@@ -69,18 +70,9 @@ class TargetOrientedSwap:
             InvariantError: a shape or type differs.
             SetupError: the network returned a number that is not finite.
         """
-        _check_shapes(crops_bgr, anchors_unit)
+        check_crops(crops_bgr, anchors_unit)
         feeds = {"crops_rgb": to_planes(crops_bgr), "anchor_unit": unit_rows(anchors_unit)}
         painted = self._model.run(feeds)["crop_rgb"]
         if not np.isfinite(painted).all():
             raise SetupError(f"{self._model.source}: its output is not finite; train it again")
         return to_bgr(painted)
-
-
-def _check_shapes(crops_bgr: U8, anchors_unit: F32) -> None:
-    n = len(crops_bgr)
-    crops, anchors = (n, CROP_SIZE_PX, CROP_SIZE_PX, 3), (n, IDENTITY_DIM)
-    if crops_bgr.shape != crops or crops_bgr.dtype != np.uint8:
-        raise InvariantError(f"crops are {crops_bgr.dtype}{crops_bgr.shape}, expected uint8{crops}")
-    if anchors_unit.shape != anchors:
-        raise InvariantError(f"anchors are {anchors_unit.shape}, expected {anchors}")

@@ -22,7 +22,7 @@ from deid_ops.swap.crop import (
 from deid_ops.swap.layout import group_slice, position_of
 from deid_ops.swap.retarget import EYES
 
-EYES_COUNT = 2.5  # lids and irises are few and small: at 1 the gaze is not followed
+_EYES_WEIGHT = 2.5  # beside landmarks, pose and expression; at 1 the gaze was not followed
 
 
 def encoder_view(crops01: Tensor, rng: np.random.Generator | None = None) -> Tensor:
@@ -137,7 +137,7 @@ def attribute_difference(
     scaled = (points - points_px).abs().mean() / (0.03 * EYE_DISTANCE_PX)
     turned = (pose - pose_deg).abs().mean() / 4.0
     bent = (torch.sigmoid(logits) - expression).abs().mean() * 4.0
-    eyes = EYES_COUNT * eye_difference(points, points_px)
+    eyes = _EYES_WEIGHT * eye_difference(points, points_px)
     total: Tensor = scaled + turned + bent + eyes
     return total
 
