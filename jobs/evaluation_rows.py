@@ -97,7 +97,8 @@ def markdown(figures: Sequence[Figure], provenance: Provenance) -> str:
         f"Printed again by: `{provenance.command}`\n",
         *_summary(figures),
         "Each cell: value [95 % interval], then in parentheses what the same count gives between "
-        "different people or by guessing, where that makes sense. `n` is the sample size.\n",
+        "different people or by guessing, where that makes sense. `n` is the sample size; several "
+        "bars are those of the columns that have one, in order.\n",
     ]
     for (dataset, encoder), group in _grouped(figures).items():
         subjects = list(dict.fromkeys(f.subject for f in group))
@@ -111,9 +112,9 @@ def markdown(figures: Sequence[Figure], provenance: Provenance) -> str:
             known = [cell for cell in cells if cell is not None]
             sizes = sorted({cell.estimate.n for cell in known})
             n = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]}-{sizes[-1]}"
-            bar = next((f"{cell.bar:g}" for cell in known if cell.bar is not None), "")
+            bars = dict.fromkeys(f"{c.bar:.3g}" for c in known if c.bar is not None)
             texts = " | ".join("" if cell is None else cell_text(cell) for cell in cells)
-            parts.append(f"| {metric} | {n} | {bar} | {texts} |")
+            parts.append(f"| {metric} | {n} | {', '.join(bars)} | {texts} |")
         parts.append("")
     return "\n".join(parts)
 

@@ -12,7 +12,9 @@ from deid_ops.errors import SetupError
 from deid_ops.judge.calibration import Calibration, CalibrationRow, OperatingPoint
 from deid_ops.judge.protocol import Judge
 from jobs.cli_evaluate import clip_pairs
-from jobs.evaluate_clips import evaluate_clip, read_sidecar
+from jobs.clip_faces import read_sidecar
+from jobs.evaluate_clips import evaluate_clip
+from jobs.evaluation_rows import Provenance, markdown
 
 N_FRAMES, SIDE = 12, 64
 POINTS = np.float32([[20, 24], [44, 24], [32, 36], [24, 48], [40, 48]])
@@ -85,9 +87,15 @@ def judge():
     return Judge("squares", embed, Calibration((row,), {}))
 
 
-def sidecar(output, treatment):
+def sidecar(output, *treatments):
+    """One treatment for both tracks, or one each."""
     faces = [
-        {"frame": f, "track": t, "box_xyxy_px": [x, y, x + SIDE, y + SIDE], "treatment": treatment}
+        {
+            "frame": f,
+            "track": t,
+            "box_xyxy_px": [x, y, x + SIDE, y + SIDE],
+            "treatment": treatments[t % len(treatments)],
+        }
         for f in range(N_FRAMES)
         for t, (x, y) in enumerate(places(f))
     ]
@@ -156,6 +164,30 @@ def test_redacted_faces_are_counted(source, judge, tmp_path):
     assert found["redacted_share", "output"].estimate.value == 1
     assert found["redacted_share_24px", "output"].bar == 0.15
     assert ("found_again", "output") not in found
+
+
+def test_replaced_and_redacted_faces_are_told_apart(source, judge, tmp_path):
+    output = sidecar(
+        write(tmp_path / "o.mp4", frames(lambda f: (texture(3), texture(2)))), "swapped", "redacted"
+    )
+    found = measure(source, output, judge)
+    name = "match_original_far_0.001"
+    rates = {s: found[name, s].estimate for s in ("output", "replaced", "redacted")}
+    assert {s: (e.value, e.n) for s, e in rates.items()} == {
+        "output": (0.5, 12),
+        "replaced": (0, 6),
+        "redacted": (1, 6),
+    }
+    assert found["rank1_in_recording", "redacted"].estimate.value == 1
+    text = markdown(list(found.values()), Provenance("e", "c", {}))
+    assert "| replaced |" in text
+
+
+def test_faces_of_one_treatment_are_not_printed_twice(source, judge, tmp_path):
+    output = sidecar(
+        write(tmp_path / "o.mp4", frames(lambda f: (texture(3), texture(4)))), "swapped"
+    )
+    assert {s for _, s in measure(source, output, judge)} == {"source", "output"}
 
 
 def test_an_uncovered_face_shows(source, judge, tmp_path):

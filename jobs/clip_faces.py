@@ -1,0 +1,177 @@
+"""Faces of a clip before and after, for `jobs/evaluate_clips.py`.
+
+Faces are detected in the *source*, five points and all, matched with the boxes of the sidecar
+(`OUTPUT.json`, written by `deid run`), and the judges look at the same place of the output.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deid_ops.detect.base import Detector
+from deid_ops.errors import SetupError
+from deid_ops.geometry import iou_matrix
+from deid_ops.judge.audit import covered_share
+from deid_ops.judge.protocol import Judge
+from deid_ops.metrics.image import psnr
+from deid_ops.metrics.utility import READER_SIZE_PX
+from deid_ops.swap.crop import crop_matrices, warp_crop
+from deid_ops.types import F32, U8, Bool, Span
+from deid_ops.video.child import open_frames
+from deid_ops.video.index import read_index
+
+_SAME_FACE_IOU = 0.3
+_SURE = 0.5
+_MARGIN = 0.5  # of the box: outside it no treatment may have changed a pixel
+
+
+@dataclass(frozen=True)
+class SidecarFaces:
+    """Boxes of an output, `n` rows."""
+
+    frame: np.ndarray  # [n]
+    track: np.ndarray  # [n]
+    person: np.ndarray  # [n] str
+    boxes_xyxy_px: F32  # [n, 4]
+    swapped: Bool  # [n]
+
+
+@dataclass
+class Sampled:
+    """Faces found in sampled frames of the source, and the same places in the output."""
+
+    track: list[int] = field(default_factory=list)
+    person: list[str] = field(default_factory=list)
+    eye_distance_px: list[float] = field(default_factory=list)
+    swapped: list[bool] = field(default_factory=list)
+    found: list[bool] = field(default_factory=list)
+    covered: list[bool] = field(default_factory=list)  # of every detection, matched or not
+    before: dict[str, list[F32]] = field(default_factory=dict)
+    after: dict[str, list[F32]] = field(default_factory=dict)
+    crops_before: list[U8] = field(default_factory=list)
+    crops_after: list[U8] = field(default_factory=list)
+    psnr_outside_db: list[float] = field(default_factory=list)
+
+
+def read_sidecar(path: Path) -> SidecarFaces:
+    """Read the boxes that `deid run` wrote beside a clip.
+
+    Raises:
+        SetupError: the file is missing or has another form.
+    """
+    try:
+        tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        faces = tree["faces"]
+        person_of = {entry["track"]: str(entry["person"]) for entry in tree["tracks"]}
+        return SidecarFaces(
+            np.array([f["frame"] for f in faces], dtype=np.int64),
+            np.array([f["track"] for f in faces], dtype=np.int64),
+            np.array([person_of[f["track"]] for f in faces], dtype=np.str_),
+            np.array([f["box_xyxy_px"] for f in faces], dtype=np.float32).reshape(-1, 4),
+            np.array([f["treatment"] == "swapped" for f in faces], dtype=np.bool_),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SetupError(
+            f"{path}: no sidecar of `deid run` ({type(error).__name__}: {error}); "
+            "make the output with `deid run` and keep the JSON file beside it"
+        ) from error
+
+
+def sample_clip(
+    source: Path,
+    output: Path,
+    judges: Sequence[Judge],
+    detector: Detector,
+    n_frames: int,
+) -> Sampled:
+    """Return the faces of frames sampled evenly over a clip.
+
+    Args:
+        source: the original.
+        output: what was published, with `OUTPUT.json` beside it.
+        judges: encoders that look at each face.
+        detector: finds faces in the source, and again in the output.
+        n_frames: frames sampled.
+
+    Raises:
+        SetupError: no sidecar, another number of frames, or no face in the sampled ones.
+    """
+    sidecar = read_sidecar(output.with_name(f"{output.name}.json"))
+    sampled = Sampled()
+    for index, before, after in _frame_pairs(source, output, n_frames):
+        _sample(sampled, sidecar, index, before, after, judges, detector)
+    if not sampled.track:
+        raise SetupError(f"{source}: no face of the sidecar was found in {n_frames} sampled frames")
+    return sampled
+
+
+def _frame_pairs(source: Path, output: Path, n_frames: int) -> Iterator[tuple[int, U8, U8]]:
+    clips = []
+    for path in (source, output):
+        index = read_index(str(path))
+        span = Span(
+            index.facts.stream_index, int(index.pts[0]), None, len(index), index.facts.time_base
+        )
+        clips.append((path, span, len(index)))
+    if clips[0][2] != clips[1][2]:
+        raise SetupError(f"{output}: {clips[1][2]} frames, the source has {clips[0][2]}")
+    wanted = {int(i) for i in np.linspace(0, clips[0][2] - 1, n_frames)}
+    with (
+        open_frames(str(source), clips[0][1], "bgr") as first,
+        open_frames(str(output), clips[1][1], "bgr") as second,
+    ):
+        for before, after in zip(first, second, strict=True):
+            if before.index in wanted and before.bgr is not None and after.bgr is not None:
+                yield before.index, before.bgr, after.bgr
+
+
+def _sample(
+    sampled: Sampled,
+    sidecar: SidecarFaces,
+    index: int,
+    before: U8,
+    after: U8,
+    judges: Sequence[Judge],
+    detector: Detector,
+) -> None:
+    hits, hits_after = detector.detect([before, after])
+    sure = hits.take(hits.score >= _SURE)
+    rows = np.flatnonzero(sidecar.frame == index)
+    boxes = sidecar.boxes_xyxy_px[rows]
+    sampled.covered.extend((covered_share(sure.boxes_xyxy_px, boxes, 0.35) >= 0.6).tolist())
+    sampled.psnr_outside_db.append(_psnr_outside(before, after, boxes))
+    if len(rows) == 0 or len(sure) == 0:
+        return
+    overlap = iou_matrix(boxes, sure.boxes_xyxy_px)
+    again = iou_matrix(boxes, hits_after.take(hits_after.score >= _SURE).boxes_xyxy_px)
+    for k, row in enumerate(rows):
+        best = int(overlap[k].argmax())
+        if overlap[k, best] < _SAME_FACE_IOU:
+            continue
+        points = sure.landmarks_xy_px[best][None]
+        sampled.track.append(int(sidecar.track[row]))
+        sampled.person.append(str(sidecar.person[row]))
+        sampled.eye_distance_px.append(float(np.linalg.norm(points[0, 0] - points[0, 1])))
+        sampled.swapped.append(bool(sidecar.swapped[row]))
+        sampled.found.append(bool(again.shape[1] and again[k].max() >= _SAME_FACE_IOU))
+        matrix = crop_matrices(points)[0]
+        sampled.crops_before.append(warp_crop(before, matrix, READER_SIZE_PX))
+        sampled.crops_after.append(warp_crop(after, matrix, READER_SIZE_PX))
+        for judge in judges:
+            sampled.before.setdefault(judge.name, []).append(judge.embed(before, points)[0])
+            sampled.after.setdefault(judge.name, []).append(judge.embed(after, points)[0])
+
+
+def _psnr_outside(before: U8, after: U8, boxes_xyxy_px: F32) -> float:
+    outside = np.ones(before.shape[:2], dtype=np.bool_)
+    for x0, y0, x1, y1 in boxes_xyxy_px:
+        grow_x, grow_y = _MARGIN * (x1 - x0), _MARGIN * (y1 - y0)
+        rows = slice(max(0, int(y0 - grow_y)), int(y1 + grow_y) + 1)
+        outside[rows, max(0, int(x0 - grow_x)) : int(x1 + grow_x) + 1] = False
+    return min(100.0, psnr(before, after, outside)) if outside.any() else 100.0
