@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -123,8 +123,7 @@ class _Laboratory:
         protected = np.stack([treated.faces.aligned() for treated in releases])
         first, second = (self._protect(self.attacked, defence, 100 + i) for i in range(2))
         yield from self._inversion(defence, protected, first)
-        if self.encoder is not None:
-            yield from self._regression(defence, protected, first, second)
+        yield from self._regression(defence, releases, protected, (first, second))
 
     def fgsm_defence(self, swap: Defence) -> Defence:
         """Return the swap moved one step against the attacker that was trained on the swap."""
@@ -177,17 +176,27 @@ class _Laboratory:
             )
 
     def _regression(
-        self, defence: Defence, protected: U8, first: Treated, second: Treated
+        self,
+        defence: Defence,
+        releases: Sequence[Treated],
+        protected: U8,
+        attacked: tuple[Treated, Treated],
     ) -> Iterator[Figure]:
         encoder = self.encoder
         if encoder is None:
             return
-        known = _vectors(encoder.embed, self.background)
         net = learn_regressor(
-            protected, known, self.options.regressor, self.options.device, _progress(defence.name)
+            protected,
+            np.stack([_vectors(encoder.embed, treated.faces) for treated in releases]),
+            _vectors(encoder.embed, self.background),
+            self.options.regressor,
+            self.options.device,
+            _progress(defence.name),
         )
         gallery = _vectors(encoder.embed, self.faces)
-        guessed, again = (regress(net, t.faces.aligned()) for t in (first, second))
+        guessed, again = (
+            regress(net, t.faces.aligned(), _vectors(encoder.embed, t.faces)) for t in attacked
+        )
         name, n, person = f"attacker_{encoder.name}", len(self.rows), self.faces.person
         limits = own_thresholds(gallery, person, n, self.options.fars)
         yield from retrieval_figures(

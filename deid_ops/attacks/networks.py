@@ -93,7 +93,9 @@ class PatchCritic(nn.Module):
 class EmbeddingRegressor(nn.Module):
     """Guesses the original's identity vector from a protected crop: no picture in between.
 
-    Often the strongest and always the cheapest leak test.
+    The cheapest leak test. It is given what a ready-made encoder says of the protected face and
+    starts by believing it (a naive search); what it learns is a linear correction of that vector,
+    which undoes a negation for example, and what the pixels add to it.
     """
 
     def __init__(self, dim: int, size: AttackerSize | None = None) -> None:
@@ -103,9 +105,14 @@ class EmbeddingRegressor(nn.Module):
             _block(12, c[0]), *(_block(c[i], c[i + 1], 2) for i in range(3)), _block(c[3], c[3], 2)
         )
         self.head = nn.Linear(c[3] * 16, dim)
+        self.correct = nn.Linear(dim, dim, bias=False)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        nn.init.eye_(self.correct.weight)
 
-    def forward(self, protected: Tensor) -> Tensor:
-        """Return `[n, dim]` unit vectors."""
+    def forward(self, protected: Tensor, seen_unit: Tensor) -> Tensor:
+        """Return `[n, dim]` unit vectors; `seen_unit` [n, dim] are those of the protected faces."""
         x = self.body(functional.pixel_unshuffle(protected, 2)).float()
-        out: Tensor = functional.normalize(self.head(x.flatten(1)), dim=1)
+        guess = self.correct(seen_unit) + self.head(x.flatten(1))
+        out: Tensor = functional.normalize(guess.float(), dim=1)
         return out

@@ -1,8 +1,9 @@
 """What is painted over a face that is not swapped: a coarse noisy mosaic, or a solid tone.
 
 Why the mosaic cannot be inverted
-    The head box (face box plus margin on every side) is divided into few cells whatever its size:
-    by default 5 across and at most 8 down, of which about 3 x 3 lie on the face itself. A cell
+    The head box (face box plus margin on every side) is divided into few cells however large it
+    is: by default 5 across and at most 8 down, of which about 3 x 3 lie on the face itself; on a
+    small head they are fewer, because no cell is narrower than `min_cell_px`. A cell
     publishes one brightness; the whole head one tint. At most 40 + 3 numbers replace all pixels of
     the head. Each is a mean plus Gaussian noise that only the holder of the key can compute, then
     rounded to one of 16 levels. So
@@ -48,6 +49,8 @@ class RedactParams:
     Attributes:
         method: `mosaic` or `solid`.
         cells_across: cells over the width of the whole head box, 2 to 6.
+        min_cell_px: a head too narrow for cells of this width gets fewer, but 2: five cells on a
+            head of twelve pixels would be hardly coarser than the picture itself.
         noise_sigma: standard deviation of the noise on brightness, fraction of full scale; the
             tint gets a quarter of it.
         levels: distinct values that a published number can take.
@@ -56,6 +59,7 @@ class RedactParams:
 
     method: Literal["mosaic", "solid"] = "mosaic"
     cells_across: int = 5
+    min_cell_px: float = 6.0
     noise_sigma: float = 0.08
     levels: int = 16
     steady: bool = True
@@ -66,6 +70,8 @@ class RedactParams:
             raise SetupError(f"redact.method is {self.method!r}; use mosaic or solid")
         if not 2 <= self.cells_across <= 6:
             raise SetupError(f"redact.cells_across is {self.cells_across}; use 2 to 6")
+        if not self.min_cell_px >= 1.0:
+            raise SetupError(f"redact.min_cell_px is {self.min_cell_px}; use 1 or more")
         if not 0.03 <= self.noise_sigma <= 0.5:
             raise SetupError(f"redact.noise_sigma is {self.noise_sigma}; use 0.03 to 0.5")
         if not 2 <= self.levels <= 32:
@@ -90,14 +96,17 @@ class CodeRange:
 
 
 def cells_of(params: RedactParams, width_px: float, height_px: float) -> tuple[int, int]:
-    """Return (columns, rows) of the mosaic over a head box; independent of its size.
+    """Return (columns, rows) of the mosaic over a head box; on large heads independent of its size.
 
     Example:
         >>> cells_of(RedactParams(), 40, 50), cells_of(RedactParams(), 400, 500)
         ((5, 6), (5, 6))
+        >>> cells_of(RedactParams(), 14, 18)
+        (2, 3)
     """
-    rows = round(params.cells_across * height_px / max(width_px, 1e-6))
-    return params.cells_across, min(max(rows, 2), MAX_ROWS)
+    columns = min(params.cells_across, max(2, int(width_px / params.min_cell_px)))
+    rows = round(columns * height_px / max(width_px, 1e-6))
+    return columns, min(max(rows, 2), MAX_ROWS)
 
 
 def bits_left(params: RedactParams, width_px: float, height_px: float, *, color: bool) -> float:

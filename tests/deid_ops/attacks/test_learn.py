@@ -14,8 +14,9 @@ from deid_ops.attacks.learn import (  # noqa: E402
     regress,
     reverse,
 )
-from deid_ops.attacks.networks import AttackerSize  # noqa: E402
+from deid_ops.attacks.networks import AttackerSize, EmbeddingRegressor  # noqa: E402
 from deid_ops.errors import InvariantError  # noqa: E402
+from deid_ops.judge.verification import unit_rows  # noqa: E402
 
 TINY = AttackerSize((8, 8, 8, 8), (8, 8, 8, 8))
 
@@ -67,13 +68,24 @@ def test_the_critic_takes_part(pictures):
 
 def test_the_regressor_reads_a_trace(pictures):
     rng = np.random.default_rng(1)
-    vectors = rng.normal(size=(12, 8)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    net = learn_regressor(np.stack([pictures, pictures[:, :, ::-1]]), vectors, options(80))
-    guessed = regress(net, pictures)
+    vectors = unit_rows(rng.normal(size=(12, 8)).astype(np.float32))
+    blind = np.full((2, 12, 8), 8**-0.5, np.float32)  # the encoder sees nothing: pixels must do
+    net = learn_regressor(np.stack([pictures, pictures[:, :, ::-1]]), blind, vectors, options(80))
+    guessed = regress(net, pictures, blind[0])
     assert np.linalg.norm(guessed, axis=1) == pytest.approx(np.ones(12), abs=1e-4)
     right = (guessed @ vectors.T).argmax(axis=1) == np.arange(12)
     assert right.mean() > 0.5
+
+
+def test_the_regressor_starts_from_the_encoder_and_undoes_a_negation(pictures):
+    vectors = unit_rows(np.random.default_rng(1).normal(size=(12, 8)).astype(np.float32))
+    fresh = EmbeddingRegressor(8, TINY)
+    assert regress(fresh, pictures, -vectors) == pytest.approx(-vectors, abs=1e-6)
+    alike = np.repeat(pictures[:1], 12, axis=0)  # pixels say nothing: the vectors must do
+    net = learn_regressor(alike[None], -vectors[None], vectors, options(5))
+    assert (
+        (regress(net, alike, -vectors) @ vectors.T).argmax(axis=1) == np.arange(12)
+    ).mean() > 0.8
 
 
 def test_training_follows_the_seed(pictures):

@@ -38,7 +38,7 @@ def face(width: int, height: int, seed: int = 0) -> np.ndarray:
 
 def test_number_of_values_does_not_grow_with_the_resolution():
     params = RedactParams()
-    for width in (12, 60, 300, 900):
+    for width in (31, 60, 300, 900):
         height = width * 5 // 4
         cols, rows = cells_of(params, width, height)
         out = fill_luma(face(width, height), noise(), whole(width, height), LUMA8, params)
@@ -49,6 +49,17 @@ def test_number_of_values_does_not_grow_with_the_resolution():
         assert changes_x <= cols - 1
         assert changes_y <= rows - 1
         assert len(np.unique(out)) <= params.levels
+
+
+@pytest.mark.parametrize(("width", "columns"), [(8, 2), (12, 2), (18, 3), (25, 4), (30, 5)])
+def test_no_cell_of_a_small_head_is_narrower_than_allowed(width, columns):
+    params = RedactParams(min_cell_px=6.0)
+    height = width * 5 // 4
+    assert cells_of(params, width, height)[0] == columns
+    out = fill_luma(face(width, height), noise(), whole(width, height), LUMA8, params)
+    changes_x = np.count_nonzero(np.any(np.diff(out.astype(int), axis=1) != 0, axis=0))
+    assert changes_x <= columns - 1
+    assert bits_left(params, width, height, color=False) <= 4 * columns * (columns + 2)
 
 
 def test_bits_left_bounds_what_is_published():
@@ -164,7 +175,13 @@ def test_solid_does_not_depend_on_the_pixels():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"method": "blur"}, {"cells_across": 20}, {"noise_sigma": 0.0}, {"levels": 256}],
+    [
+        {"method": "blur"},
+        {"cells_across": 20},
+        {"noise_sigma": 0.0},
+        {"min_cell_px": 0.5},
+        {"levels": 256},
+    ],
 )
 def test_invertible_settings_are_refused(wrong):
     with pytest.raises(SetupError, match="redact"):
