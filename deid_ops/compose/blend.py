@@ -6,9 +6,12 @@ samples whose pixels have weight 0 keep their bits. A chroma sample changes if o
 pixels may change, and then with the largest weight among them, so that no original chroma stays
 under a fully replaced pixel.
 
-Order: swaps from the smallest (farthest) to the largest, then redactions the same way, ties by
-track. So a redaction is never covered by a swap, and the result does not depend on the order of
-the edits. Redactions are computed from the original frame.
+Order: redactions from the smallest (farthest) to the largest, then swaps the same way, ties by
+track; so the result does not depend on the order of the edits. Where the two overlap the swap is
+seen: what it paints is synthetic and has been judged, so nothing is shown that the redaction hides
+(its soft rim mixes with the redaction, not with the original), and a box that was added for safety
+around a neighbour's doubtful detection does not destroy a good face. Redactions are computed from
+the original frame.
 """
 
 from __future__ import annotations
@@ -130,9 +133,9 @@ def compose_frame(frame: Frame, edits: Sequence[FaceEdit], params: ComposeParams
 def _drawing_order(edit: FaceEdit) -> tuple[int, float, int]:
     if isinstance(edit, RedactEdit):
         x0, y0, x1, y1 = (float(v) for v in edit.box_xyxy_px)
-        return 1, (x1 - x0) * (y1 - y0), edit.track
+        return 0, (x1 - x0) * (y1 - y0), edit.track
     squared_scale = abs(float(np.linalg.det(np.asarray(edit.crop_from_frame)[:, :2])))
-    return 0, edit.crop_bgr.shape[0] ** 2 / max(squared_scale, 1e-12), edit.track
+    return 1, edit.crop_bgr.shape[0] ** 2 / max(squared_scale, 1e-12), edit.track
 
 
 def _draw_swap(

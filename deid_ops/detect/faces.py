@@ -10,6 +10,7 @@ import numpy as np
 
 from deid_ops.detect import quality
 from deid_ops.detect.base import Detections, Detector
+from deid_ops.detect.nms import without_ghosts
 from deid_ops.detect.scores import confirmed_rows, scores_for
 from deid_ops.errors import SetupError
 from deid_ops.geometry import (
@@ -88,7 +89,7 @@ def find_faces(
     for chunk in _chunks(frames, params.batch):
         n_frames += len(chunk)
         upright = [rotate_image(image, rotation_deg) for _, image in chunk]
-        found = [_large(d, params.min_face_px) for d in detector.detect(upright)]
+        found = [without_ghosts(_large(d, params.min_face_px)) for d in detector.detect(upright)]
         wanted: list[Bool] = []
         for (index, _), faces in zip(chunk, found, strict=True):
             before = previous[1] if previous[0] == index - 1 else previous[1][:0]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import cv2
@@ -170,7 +171,7 @@ def test_swap_lands_where_the_matrix_says():
         assert done.regions[0].inside.sum() > 800
 
 
-def test_redaction_wins_over_swap_and_order_of_edits_does_not_matter():
+def test_a_swap_is_seen_over_a_redaction_and_the_order_of_edits_does_not_matter():
     before = noisy_frame("yuv420p")
     edits = [
         swap(40, 30, 60, track=1),
@@ -178,14 +179,30 @@ def test_redaction_wins_over_swap_and_order_of_edits_does_not_matter():
         swap(60, 30, 40, track=3),
         redact(70, 50, 110, 95, track=4),
     ]
-    one = compose_frame(before, edits, PARAMS).frame
+    one = compose_frame(before, edits, PARAMS)
     two = compose_frame(before, edits[::-1], PARAMS).frame
-    only = compose_frame(before, [edits[1], edits[3]], PARAMS).frame
-    for a, b, c in zip(one.planes, two.planes, only.planes, strict=True):
+    swaps = compose_frame(before, [edits[0], edits[2]], PARAMS)
+    for a, b, c in zip(one.frame.planes, two.planes, swaps.frame.planes, strict=True):
         assert np.array_equal(a, b)
         step = 1 if len(a) == 121 else 2
-        core = np.s_[50 // step : 80 // step, 55 // step : 100 // step]
+        core = np.s_[54 // step : 66 // step, 58 // step : 72 // step]
         assert np.array_equal(a[core], c[core])
+
+
+def test_nothing_of_the_original_is_seen_where_a_swap_crosses_a_redaction():
+    """The rim of a swap mixes with the redaction below it, not with the original."""
+    params = ComposeParams(redact=RedactParams(method="solid"))  # depends on no pixel
+    edits = [swap(40, 30, 60, track=1), redact(50, 40, 80, 80, track=2)]
+    first = noisy_frame("yuv420p")
+    inverse = tuple(255 - plane for plane in first.planes)
+    region = compose_frame(first, edits[1:], params).regions[0]
+    x0, y0, x1, y1 = region.box_xyxy_px
+    hidden = region.weight >= 1.0
+    one, two = (
+        compose_frame(f, edits, params).frame.planes[0][y0:y1, x0:x1][hidden].astype(int)
+        for f in (first, dataclasses.replace(first, planes=inverse))
+    )
+    assert np.array_equal(one, two)
 
 
 def test_no_edit_gives_the_frame_itself_and_an_edit_outside_changes_nothing():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from deid_ops.detect import nms as nms_module
 from deid_ops.detect import quality, scores, tiles
 from deid_ops.detect.base import Detections, cut_at_border, detect_by_shape
-from deid_ops.detect.nms import nms_rows
+from deid_ops.detect.nms import nms_rows, without_ghosts
 from deid_ops.detect.scores import Scores, confirmed_rows, scores_for
 from deid_ops.detect.tiles import TiledDetector, tile_starts
 from deid_ops.errors import InvariantError, SetupError
@@ -30,6 +30,22 @@ def detections(boxes, score):
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     marks = np.repeat(boxes[:, None, :2], 5, axis=1)
     return Detections(boxes, marks, np.asarray(score, np.float32))
+
+
+def test_a_weak_second_hit_on_a_head_goes_and_neighbours_stay():
+    head = [100, 100, 140, 150]
+    ghost = [116, 88, 156, 138]  # overlaps by 0.3, centre within the head
+    neighbour = [128, 100, 168, 150]  # overlaps by 0.18, centre outside
+    small = [110, 110, 120, 122]  # a picture on a shirt: inside, but hardly any overlap
+    boxes = [head, ghost, neighbour, small]
+    assert without_ghosts(detections(boxes, [0.9, 0.2, 0.2, 0.2])).boxes_xyxy_px.tolist() == [
+        head,
+        neighbour,
+        small,
+    ]
+    assert len(without_ghosts(detections([head, ghost], [0.9, 0.6]))) == 2  # two sure faces
+    assert len(without_ghosts(detections([ghost], [0.2]))) == 1
+    assert len(without_ghosts(Detections.empty())) == 0
 
 
 @given(st.integers(0, 60), st.floats(0.1, 0.9), st.integers(0, 1000))
