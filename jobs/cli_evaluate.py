@@ -78,7 +78,10 @@ def evaluate(
     ] = None,
     clip: Annotated[
         list[str] | None,
-        typer.Option(help="SOURCE=OUTPUT: an output of `deid run` and its source; repeatable."),
+        typer.Option(
+            help="SOURCE=OUTPUT: an output of `deid run` and its source; repeatable. Outputs of "
+            "one source under several keys are pooled."
+        ),
     ] = None,
     out: OutOption = Path("evaluation"),
     config: ConfigOption = None,

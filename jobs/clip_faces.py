@@ -44,8 +44,9 @@ class SidecarFaces:
 
 @dataclass
 class Sampled:
-    """Faces found in sampled frames of the source, and the same places in the output."""
+    """Faces found in sampled frames of the source, and the same places in the outputs."""
 
+    release: list[int] = field(default_factory=list)  # which of the outputs
     track: list[int] = field(default_factory=list)
     person: list[str] = field(default_factory=list)
     eye_distance_px: list[float] = field(default_factory=list)
@@ -85,7 +86,7 @@ def read_sidecar(path: Path) -> SidecarFaces:
 
 def sample_clip(
     source: Path,
-    output: Path,
+    outputs: Sequence[Path],
     judges: Sequence[Judge],
     detector: Detector,
     n_frames: int,
@@ -94,7 +95,8 @@ def sample_clip(
 
     Args:
         source: the original.
-        output: what was published, with `OUTPUT.json` beside it.
+        outputs: what was published, with `OUTPUT.json` beside it; more than one are releases
+            under different keys, each compared with the source.
         judges: encoders that look at each face.
         detector: finds faces in the source, and again in the output.
         n_frames: frames sampled.
@@ -102,10 +104,12 @@ def sample_clip(
     Raises:
         SetupError: no sidecar, another number of frames, or no face in the sampled ones.
     """
-    sidecar = read_sidecar(output.with_name(f"{output.name}.json"))
     sampled = Sampled()
-    for index, before, after in _frame_pairs(source, output, n_frames):
-        _sample(sampled, sidecar, index, before, after, judges, detector)
+    for release, output in enumerate(outputs):
+        sidecar = read_sidecar(output.with_name(f"{output.name}.json"))
+        for index, before, after in _frame_pairs(source, output, n_frames):
+            _sample(sampled, sidecar, index, before, after, judges, detector)
+        sampled.release.extend([release] * (len(sampled.track) - len(sampled.release)))
     if not sampled.track:
         raise SetupError(f"{source}: no face of the sidecar was found in {n_frames} sampled frames")
     return sampled

@@ -127,14 +127,20 @@ def evaluate_clips(
     reader: AttributeReader | None,
     n_frames: int,
 ) -> list[Figure]:
-    """Measure outputs of `deid run` against their sources, see `evaluate_clip`."""
+    """Measure outputs of `deid run` against their sources, see `evaluate_clip`.
+
+    A source that is named more than once has several releases, which are pooled.
+    """
     models = _Models(config, reader)
-    figures: list[Figure] = []
+    releases: dict[Path, list[Path]] = {}
     for source, output in pairs:
-        _LOG.info("%s", output)
+        releases.setdefault(source, []).append(output)
+    figures: list[Figure] = []
+    for source, outputs in releases.items():
+        _LOG.info("%s: %s", source, ", ".join(map(str, outputs)))
         figures.extend(
             evaluate_clip(
-                source, output, models.judges, models.detector, reader, options.fars, n_frames
+                source, outputs, models.judges, models.detector, reader, options.fars, n_frames
             )
         )
     return figures

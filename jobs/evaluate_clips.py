@@ -4,7 +4,8 @@ Independent of the run that made the output: faces are detected again in the *so
 and all, matched with the boxes of the sidecar (`OUTPUT.json`, written by `deid run`), and judged at
 the same place of the output. Subjects: `source`, `output`, and of the output the `replaced` and
 the `redacted` faces apart where it has both. Faces of one track are alike, so intervals allow for
-tracks (`clustered_rate`), and beside every rate stands the rate between different people.
+tracks (`clustered_rate`; a track is one cluster in all releases), and beside every rate stands the
+rate between different people.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from deid_ops.detect.base import Detector
 from deid_ops.judge.distances import person_centroid
@@ -32,7 +32,7 @@ LARGE_EYE_DISTANCE_PX = 24.0
 
 def evaluate_clip(
     source: Path,
-    output: Path,
+    outputs: Sequence[Path],
     judges: Sequence[Judge],
     detector: Detector,
     reader: AttributeReader | None,
@@ -43,7 +43,8 @@ def evaluate_clip(
 
     Args:
         source: the original.
-        output: what was published, with `OUTPUT.json` beside it.
+        outputs: what was published, with `OUTPUT.json` beside it. Several releases of one source
+            are pooled: with a few people in view, a single key says little about the method.
         judges: encoders that took no part in training.
         detector: finds faces in the source, and again in the output.
         reader: pose, gaze, landmarks, expression; None leaves them out.
@@ -53,7 +54,7 @@ def evaluate_clip(
     Raises:
         SetupError: no sidecar, or no face in the sampled frames.
     """
-    sampled = sample_clip(source, output, judges, detector, n_frames)
+    sampled = sample_clip(source, outputs, judges, detector, n_frames)
     name = source.stem
     figures = [*_coverage(sampled, name), *_utility(sampled, name, detector, reader)]
     for judge in judges:
@@ -84,6 +85,7 @@ class _Compared:
             judge.calibration.centred(judge.name, np.stack(rows[judge.name]))
             for rows in (sampled.before, sampled.after)
         )
+        self.release = np.array(sampled.release)
         self.track, self.person = np.array(sampled.track), np.array(sampled.person)
         self.eyes_px = np.array(sampled.eye_distance_px, dtype=np.float32)
 
@@ -91,6 +93,7 @@ class _Compared:
         """Yield matches with the same face of the source and with its negation, for `rows` [n]."""
         limits = self.judge.calibration.thresholds(self.judge.name, self.eyes_px[rows], far)
         others = self.person[rows, None] != self.person[None, :]
+        others &= self.release[rows, None] == self.release[None, :]
         track = self.track[rows]
         params: dict[str, float | str] = {"far": far, "tracks": float(len(np.unique(track)))}
         for metric, sign in (("match_original", 1.0), ("match_negated", -1.0)):
@@ -118,28 +121,36 @@ class _Compared:
         A person who appears twice as often is not twice as likely a guess: the gallery has one
         vector a person, the mean over all sampled faces of the source.
         """
-        people = np.unique(self.person)
-        if len(people) < 2:
+        right, n_people = [], []
+        for release in np.unique(self.release[rows]):
+            here = self.release == release
+            person = self.person[here]
+            people = np.unique(person)
+            gallery = np.stack([person_centroid(self.before[here][person == p]) for p in people])
+            asked = here & rows
+            nearest = people[distances(self.after[asked], gallery).argmin(axis=1)]
+            right.append(nearest == self.person[asked])
+            n_people.append(len(people))
+        if min(n_people) < 2:
             return
-        gallery = np.stack([person_centroid(self.before[self.person == p]) for p in people])
-        nearest: npt.NDArray[np.str_] = people[distances(self.after[rows], gallery).argmin(axis=1)]
+        order = np.argsort(self.release[rows], kind="stable")
         yield Figure(
             "retrieval",
             subject,
             name,
             self.judge.name,
             "rank1_in_recording",
-            clustered_rate(np.asarray(nearest == self.person[rows]), self.track[rows]),
+            clustered_rate(np.concatenate(right), self.track[rows][order]),
             "lower",
-            1.0 / len(people),
+            float(np.mean([1.0 / n for n in n_people])),
         )
 
 
 def _temporal(sampled: Sampled, judge: Judge, name: str) -> Iterator[Figure]:
-    track = np.array(sampled.track)
+    tracks = np.stack([sampled.release, sampled.track], axis=1)
     rows: dict[str, list[tuple[float, float]]] = {}
-    for number in np.unique(track):
-        here = np.flatnonzero(track == number)
+    for number in np.unique(tracks, axis=0):
+        here = np.flatnonzero((tracks == number).all(axis=1))
         pair = [
             temporal_consistency(np.stack([vectors[judge.name][i] for i in here]))
             for vectors in (sampled.before, sampled.after)

@@ -78,5 +78,5 @@ def without_ghosts(found: Detections, iou_min: float = 0.2, score_ratio: float =
     centre = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
     inside = ((centre > boxes[None, :, :2]) & (centre < boxes[None, :, 2:])).all(axis=2)
     weaker = score[:, None] <= score_ratio * score[None, :]
-    ghost = (inside & weaker & (iou_matrix(boxes, boxes) >= iou_min)).any(axis=1)
-    return found.take(~ghost)
+    ghost = inside & weaker & (iou_matrix(boxes, boxes) >= iou_min)
+    return found.take(np.flatnonzero(~ghost.any(axis=1)))

@@ -110,8 +110,10 @@ def source(tmp_path):
     return write(tmp_path / "walk.mp4", frames(lambda f: (texture(1), texture(2))))
 
 
-def measure(source, output, judge):
-    figures = evaluate_clip(source, output, [judge], SquareDetector(), None, (1e-2, 1e-3), 6)
+def measure(source, output, judge, *more_outputs):
+    figures = evaluate_clip(
+        source, [output, *more_outputs], [judge], SquareDetector(), None, (1e-2, 1e-3), 6
+    )
     return {(f.metric, f.subject): f for f in figures}
 
 
@@ -188,6 +190,21 @@ def test_faces_of_one_treatment_are_not_printed_twice(source, judge, tmp_path):
         write(tmp_path / "o.mp4", frames(lambda f: (texture(3), texture(4)))), "swapped"
     )
     assert {s for _, s in measure(source, output, judge)} == {"source", "output"}
+
+
+def test_releases_of_one_source_are_pooled(source, judge, tmp_path):
+    kept, exchanged, new = (
+        sidecar(write(tmp_path / f"{i}.mp4", frames(lambda _, p=pair: p)), "swapped")
+        for i, pair in enumerate((texture(a), texture(b)) for a, b in ((1, 2), (2, 1), (3, 4)))
+    )
+    found = measure(source, kept, judge, exchanged, new)
+    match = found["match_original_far_0.001", "output"]
+    assert (match.estimate.value, match.estimate.n) == (pytest.approx(1 / 3), 36)
+    assert match.chance == pytest.approx(1 / 3)  # of different people of the same release only
+    rank = found["rank1_in_recording", "output"]
+    assert 1 / 3 <= rank.estimate.value < 1
+    assert rank.chance == 0.5
+    assert found["m_tc_consecutive", "output"].estimate.n == 6
 
 
 def test_an_uncovered_face_shows(source, judge, tmp_path):
