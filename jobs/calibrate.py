@@ -18,9 +18,9 @@ _HEADER = """\
 # Thresholds of the judging encoders, by size of the face and false acceptance rate.
 # Distances are |u - v|^2 / 2 of unit vectors (the cosine distance); a pair below the threshold
 # matches. `centres` are the encoders' mean vectors, used for the distance to a negated vector.
-# Written by: {command}
-# From: {source}, {n} pictures of {people} people; impostor pairs are all pairs of different people.
+# Impostor pairs are all pairs of different people.
 """
+_PROVENANCE = "# Written by: "
 
 
 def calibrate(
@@ -37,12 +37,24 @@ def calibrate(
 
 
 def merged(new: Calibration, old: Calibration | None) -> Calibration:
-    """Return the new rows, with those of encoders that were not measured this time."""
+    """Return the new rows, with the old ones of encoders and sizes that were not measured now.
+
+    An encoder's mean vector belongs to its largest size, so sizes added below leave it as it is.
+    """
     if old is None:
         return new
-    kept = tuple(row for row in old.rows if row.encoder not in new.encoders)
-    centres: dict[str, F32] = {k: v for k, v in old.centres.items() if k not in new.encoders}
-    return Calibration(new.rows + kept, centres | dict(new.centres))
+    measured = {(row.encoder, row.eye_distance_px) for row in new.rows}
+    kept = [row for row in old.rows if (row.encoder, row.eye_distance_px) not in measured]
+    rows = sorted([*new.rows, *kept], key=lambda row: (row.encoder, row.eye_distance_px))
+    centres = dict(old.centres)
+    for name, centre in new.centres.items():
+        if name not in centres or _largest(new, name) >= _largest(old, name):
+            centres[name] = centre
+    return Calibration(tuple(rows), centres)
+
+
+def _largest(calibration: Calibration, encoder: str) -> float:
+    return max(row.eye_distance_px for row in calibration.rows_of(encoder))
 
 
 def read_calibration(path: Path) -> Calibration | None:
@@ -61,9 +73,13 @@ def read_calibration(path: Path) -> Calibration | None:
 
 
 def write_calibration(path: Path, calibration: Calibration, faces: FaceSet, command: str) -> None:
-    """Write a calibration with a header that says where it came from."""
-    header = _HEADER.format(
-        command=command, source=faces.name, n=len(faces), people=len(set(faces.person.tolist()))
+    """Write a calibration with a header that says where it came from, earlier commands included."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    people = len(set(faces.person.tolist()))
+    commands = [line for line in lines if line.startswith(_PROVENANCE)]
+    commands.append(
+        f"{_PROVENANCE}{command} ({faces.name}: {len(faces)} pictures of {people} people)"
     )
+    header = _HEADER + "".join(f"{line}\n" for line in commands)
     body = yaml.safe_dump(calibration.to_mapping(), sort_keys=False, width=100)
     path.write_text(header + body, encoding="utf-8")

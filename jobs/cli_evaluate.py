@@ -41,7 +41,7 @@ TargetOption = Annotated[
 
 def calibrate(
     faces: FacesArgument,
-    out: Annotated[Path, typer.Option(help="Calibration file to write; other encoders stay.")],
+    out: Annotated[Path, typer.Option(help="Calibration file to write; its other rows stay.")],
     config: ConfigOption = None,
     overrides: SetOption = None,
     limit: LimitOption = None,

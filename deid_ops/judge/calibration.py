@@ -31,7 +31,7 @@ from deid_ops.metrics.faceset import FaceSet
 from deid_ops.types import F32, I64, U8
 
 FARS = (1e-2, 1e-3, 1e-4)
-EYE_DISTANCES_PX = (8.0, 12.0, 18.0, 27.0, 40.0, 60.0)
+EYE_DISTANCES_PX = (3.0, 5.0, 8.0, 12.0, 18.0, 27.0, 40.0, 60.0)
 
 
 @dataclass(frozen=True, slots=True)

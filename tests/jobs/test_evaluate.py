@@ -1,5 +1,7 @@
 """The evaluation with small stand-ins for the networks: a judge that sees pixels."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -244,7 +246,7 @@ def test_grids_hide_originals_unless_shown(tmp_path):
     assert heights == [128, 256]
 
 
-def test_calibrations_are_merged_by_encoder(calibration, tmp_path):
+def test_calibrations_are_merged_by_encoder_and_size(calibration, tmp_path):
     path = tmp_path / "c.yaml"
     assert read_calibration(path) is None
     write_calibration(path, calibration, people(3, seed=1), "deid calibrate x")
@@ -256,6 +258,19 @@ def test_calibrations_are_merged_by_encoder(calibration, tmp_path):
     both = merged(other, stored)
     assert both.encoders == ("other", "pixels")
     assert merged(calibration, both).encoders == ("other", "pixels")
+    row = stored.rows[0]
+    small = Calibration((dataclasses.replace(row, eye_distance_px=1.5),), {row.encoder: np.ones(3)})
+    added = merged(small, stored)
+    assert [r.eye_distance_px for r in added.rows] == sorted(
+        [1.5, *(r.eye_distance_px for r in stored.rows)]
+    )
+    assert np.array_equal(added.centres[row.encoder], stored.centres[row.encoder])
+    largest = dataclasses.replace(row, eye_distance_px=1e3)
+    grown = merged(Calibration((largest,), {row.encoder: np.ones(3)}), added)
+    assert np.array_equal(grown.centres[row.encoder], np.ones(3))
+    write_calibration(path, grown, people(3, seed=1), "deid calibrate y")
+    assert "calibrate x (" in path.read_text()
+    assert "calibrate y (" in path.read_text()
     path.write_text("rows: [1")
     with pytest.raises(SetupError, match="cannot read"):
         read_calibration(path)
