@@ -69,7 +69,9 @@ def read_sidecar(path: Path) -> SidecarFaces:
     try:
         tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         faces = tree["faces"]
-        person_of = {entry["track"]: str(entry["person"]) for entry in tree["tracks"]}
+        person_of = {
+            entry["track"]: entry["person"] or f"track {entry['track']}" for entry in tree["tracks"]
+        }
         return SidecarFaces(
             np.array([f["frame"] for f in faces], dtype=np.int64),
             np.array([f["track"] for f in faces], dtype=np.int64),

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deid_ops.errors import InputError, SetupError
 from jobs.config import JobConfig
@@ -121,7 +122,7 @@ def _one(file: Path, out: Path, context: StageContext, runner: InlineRunner) -> 
     if staged is None:
         raise SetupError(f"{out}: deid run writes to local folders only")
     shutil.move(staged, target)
-    _write_sidecar(row, file, target)
+    write_sidecar(row, file, target)
     swapped = sum(t == "swapped" for t in row["box_treatment"])
     n_faces = len(row["box_treatment"])
     return Outcome(file, target, row["n_frames_out"], n_faces, swapped, "", "")
@@ -152,7 +153,19 @@ def _refuse_clashes(files: Sequence[Path], out: Path) -> None:
             raise SetupError(f"{file} lies in the output folder {out}; choose another --out")
 
 
-def _write_sidecar(row: Row, source: Path, target: Path) -> None:
+def _sidecar_tracks(row: Row, n_tracks: int) -> list[dict[str, Any]]:
+    """Return person and anchor of every track; a box of the audit's repair belongs to no person."""
+    known = zip(row["track_person_id"], row["track_anchor_id"], strict=True)
+    tracks = [
+        {"track": t, "person": person, "anchor": int(anchor)}
+        for t, (person, anchor) in enumerate(known)
+    ]
+    nobody = ({"track": t, "person": None, "anchor": -1} for t in range(len(tracks), n_tracks))
+    return [*tracks, *nobody]
+
+
+def write_sidecar(row: Row, source: Path, target: Path) -> None:
+    """Write `TARGET.json`: an audited row's boxes and tracks, and facts of the clip."""
     tracks = tracks_from_row(row)
     faces = [
         {
@@ -179,12 +192,7 @@ def _write_sidecar(row: Row, source: Path, target: Path) -> None:
         "time_base": f"{row['time_base_num']}/{row['time_base_den']}",
         "audit_detector": row["audit_detector"],
         "n_repairs": row["n_repairs"],
-        "tracks": [
-            {"track": t, "person": person, "anchor": int(anchor)}
-            for t, (person, anchor) in enumerate(
-                zip(row["track_person_id"], row["track_anchor_id"], strict=True)
-            )
-        ],
+        "tracks": _sidecar_tracks(row, tracks.n_tracks),
         "faces": faces,
     }
     partial = target.with_name(f".{target.name}.json.part")
