@@ -60,8 +60,8 @@ class AnchorSection(Section):
     """Synthetic identities."""
 
     bank: str | None = Field("anchors", description="weights name or path; null: density model")
-    window_min: float = Field(0.95, ge=0, le=2, description="cosine distance to the person")
-    window_max: float = Field(1.25, ge=0, le=2)
+    window_min: float = Field(1.0, ge=0, le=2, description="cosine distance to the person")
+    window_max: float = Field(1.3, ge=0, le=2)
     apart_min: float = Field(0.5, ge=0, le=2, description="distance between live persons' anchors")
 
 
@@ -79,7 +79,7 @@ class ReplaceSection(Section):
     noise_strengths: tuple[float, ...] = Field((1.0, 1.5), description="tried in this order")
     other_anchors: int = Field(1, ge=0, description="further anchors tried for a failing track")
     min_eye_distance_px: float = Field(12.0, ge=0)
-    max_turn: float = Field(0.75, gt=0, le=1)
+    max_turn: float = Field(0.5, gt=0, le=1, description="0 frontal, 1 profile")
     max_blur: float = Field(0.9, gt=0, le=1)
     judge_far: float = Field(1e-3, gt=0, lt=1, description="operating point of the judge")
 

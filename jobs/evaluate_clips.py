@@ -73,6 +73,7 @@ def _identity(sampled: Sampled, judge: Judge, name: str, fars: Sequence[float]) 
             continue  # of one treatment only: `output` says it
         for far in fars:
             yield from compared.verification(subject, name, far, rows)
+            yield from compared.averaged(subject, name, far, rows)
         yield from compared.retrieval(subject, name, rows)
 
 
@@ -114,6 +115,36 @@ class _Compared:
                 bar,
                 params,
             )
+
+    def averaged(self, subject: str, name: str, far: float, rows: Bool) -> Iterator[Figure]:
+        """Yield matches of whole tracks: an attacker may average what all frames have in common."""
+        keys = np.stack([self.release, self.track], axis=1)
+        groups = [
+            np.flatnonzero(rows & (keys == key).all(axis=1))
+            for key in np.unique(keys[rows], axis=0)
+        ]
+        before, after = (
+            np.stack([person_centroid(vectors[group]) for group in groups])
+            for vectors in (self.before, self.after)
+        )
+        eyes_px = np.array([np.median(self.eyes_px[group]) for group in groups], np.float32)
+        limits = self.judge.calibration.thresholds(self.judge.name, eyes_px, far)
+        person, release, track = (
+            np.array([labels[group[0]] for group in groups])
+            for labels in (self.person, self.release, self.track)
+        )
+        others = (person[:, None] != person[None, :]) & (release[:, None] == release[None, :])
+        near = distances(after, before) < limits[:, None]
+        yield Figure(
+            "verification",
+            subject,
+            name,
+            self.judge.name,
+            far_name("match_track_mean", far),
+            clustered_rate(near.diagonal(), track),
+            "lower",
+            float(near[others].mean()) if others.any() else None,
+        )
 
     def retrieval(self, subject: str, name: str, rows: Bool) -> Iterator[Figure]:
         """Yield how often the nearest person of the recording is the right one, for `rows` [n].

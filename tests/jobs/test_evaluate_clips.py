@@ -127,6 +127,8 @@ def test_an_untouched_output_is_matched_in_every_frame(source, judge, tmp_path):
     assert match.estimate.n == 12
     assert match.estimate.ci_low == 0  # two tracks say little
     assert match.chance == 0
+    whole = found["match_track_mean_far_0.001", "output"]
+    assert (whole.estimate.value, whole.estimate.n, whole.chance) == (1, 2, 0)
     assert found["rank1_in_recording", "output"].estimate.value == 1
     assert found["found_again", "output"].estimate.value == 1
     assert found["faces_covered", "output"].estimate.value == 1
