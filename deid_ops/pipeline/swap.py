@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from deid_ops.errors import InvariantError
+from deid_ops.pipeline.smooth import Neighbours
 from deid_ops.swap.conditions import FaceConditions
 from deid_ops.swap.crop import CROP_SIZE_PX, apply_matrices, crop_matrices, warp_crop
 from deid_ops.types import F32, I32, U8, FaceCrops, FaceTracks
@@ -73,13 +74,10 @@ def swap_segment(
         embed: the judge's encoder.
         batch_faces: faces handed to the generator at once.
     """
-    pending = _Pending(tracks, anchor_by_track, generate, embed, batch_faces)
-    wanted = np.zeros(len(tracks), dtype=np.bool_)
-    wanted[rows] = True
+    order = rows[np.argsort(tracks.frame_index[rows], kind="stable")]
+    pending = _Pending(tracks, order, anchor_by_track, generate, embed, batch_faces)
     for index, image in frames:
-        here = np.flatnonzero((tracks.frame_index == index) & wanted).astype(np.int32)
-        if len(here):
-            pending.add(image, here)
+        pending.add(index, image)
     return pending.finish()
 
 
@@ -88,52 +86,94 @@ def crop_landmarks(tracks: FaceTracks, crops: FaceCrops) -> F32:
     return apply_matrices(crops.crop_from_frame, tracks.landmarks_xy_px[crops.row])
 
 
-@dataclass
 class _Pending:
-    """Collects faces over frames and runs the generator on full batches."""
+    """Collects faces over frames and runs the generator on full batches.
 
-    tracks: FaceTracks
-    anchor_by_track: F32
-    generate: Painter
-    embed: EmbedFaces
-    batch_faces: int
-    rows: list[int] = field(default_factory=list)
-    matrices: list[F32] = field(default_factory=list)
-    originals: list[F32] = field(default_factory=list)
-    waiting: list[U8] = field(default_factory=list)
-    done: list[U8] = field(default_factory=list)
-    conditions: list[FaceConditions] = field(default_factory=list)
+    A face is painted when its track's next frame has been read, because landmarks, which place the
+    crop, and conditions are averaged over neighbouring frames.
 
-    def add(self, image: U8, rows: I32) -> None:
-        """Cut the given boxes out of a frame."""
-        points = self.tracks.landmarks_xy_px[rows]
-        matrices = crop_matrices(points)
-        self.originals.append(self.embed(image, points))
-        for row, matrix in zip(rows, matrices, strict=True):
-            self.rows.append(int(row))
-            self.matrices.append(matrix)
-            self.waiting.append(warp_crop(image, matrix))
-        if len(self.waiting) >= self.batch_faces:
-            self._flush()
+    Args:
+        tracks: all boxes of the segment.
+        rows: [k] of the faces to paint, ordered by frame.
+        anchor_by_track: [t, d].
+        generate: the generator.
+        embed: the judge's encoder.
+        batch_faces: faces read and painted at once, about.
+    """
+
+    def __init__(
+        self,
+        tracks: FaceTracks,
+        rows: I32,
+        anchor_by_track: F32,
+        generate: Painter,
+        embed: EmbedFaces,
+        batch_faces: int,
+    ) -> None:
+        self.tracks, self.rows, self.batch_faces = tracks, rows, batch_faces
+        self.generate, self.embed = generate, embed
+        self.frame = tracks.frame_index[rows]
+        self.anchors = anchor_by_track[tracks.track[rows]]
+        self.neighbours = Neighbours.of(tracks.track[rows], self.frame)
+        points = self.neighbours.smoothed(tracks.landmarks_xy_px[rows], slice(None))
+        self.matrices = crop_matrices(points)
+        self.n_cut = self.n_read = self.n_painted = 0
+        self.read = FaceConditions.blank(len(rows))
+        self.originals: list[F32] = []
+        self.waiting: list[U8] = []  # cut, not painted
+        self.told: list[FaceConditions] = []
+        self.done: list[U8] = []
+
+    def add(self, index: int, image: U8) -> None:
+        """Cut a frame's faces."""
+        first, stop = (int(np.searchsorted(self.frame, index, side)) for side in ("left", "right"))
+        if first > self.n_cut:
+            stop -= self._drop(first)
+        here = slice(self.n_cut, stop)
+        if self.n_cut == stop:
+            return
+        self.originals.append(self.embed(image, self.tracks.landmarks_xy_px[self.rows[here]]))
+        self.waiting += [warp_crop(image, matrix) for matrix in self.matrices[here]]
+        first, self.n_cut = self.n_cut, stop
+        if self.n_cut - self.n_read >= self.batch_faces:
+            self._paint(first)  # this frame's own faces may have neighbours in the next one
+
+    def _drop(self, stop: int) -> int:
+        """Forget the faces up to row `stop` whose frames never came; they stay unreplaced."""
+        unseen = np.arange(self.n_cut, stop)
+        self.rows, self.frame = (np.delete(a, unseen) for a in (self.rows, self.frame))
+        self.anchors, self.matrices = (
+            np.delete(a, unseen, axis=0) for a in (self.anchors, self.matrices)
+        )
+        self.neighbours = Neighbours.of(self.tracks.track[self.rows], self.frame)
+        return len(unseen)
 
     def finish(self) -> SwappedFaces:
         """Return everything collected."""
-        self._flush()
-        if not self.rows:
+        if self.n_cut == 0:
             return SwappedFaces.none()
-        crops = FaceCrops(
-            np.array(self.rows, np.int32), np.concatenate(self.done), np.stack(self.matrices)
-        )
-        conditions = FaceConditions.join(self.conditions)
-        return SwappedFaces(crops, conditions, np.concatenate(self.originals))
+        self._drop(len(self.rows))
+        self._paint(self.n_cut)
+        crops = FaceCrops(self.rows, np.concatenate(self.done), self.matrices)
+        return SwappedFaces(crops, FaceConditions.join(self.told), np.concatenate(self.originals))
 
-    def _flush(self) -> None:
-        if not self.waiting:
+    def _paint(self, stop: int) -> None:
+        """Read everything that was cut, paint up to row `stop`."""
+        unread = self.waiting[self.n_read - self.n_painted :]
+        if unread:
+            told = self.generate.read(np.stack(unread))
+            self.read.points_px[self.n_read : self.n_cut] = told.points_px
+            self.read.detail_rms[self.n_read : self.n_cut] = told.detail_rms
+            self.n_read = self.n_cut
+        here = slice(self.n_painted, stop)
+        if here.start == stop:
             return
-        first = len(self.rows) - len(self.waiting)
-        rows = np.array(self.rows[first:], np.int32)
-        anchors = self.anchor_by_track[self.tracks.track[rows]]
-        crops = np.stack(self.waiting)
-        self.conditions.append(self.generate.read(crops))
-        self.done.append(self.generate(crops, self.conditions[-1], anchors))
-        self.waiting = []
+        told = FaceConditions(
+            self.neighbours.smoothed(self.read.points_px, here),
+            self.neighbours.smoothed(self.read.detail_rms, here),
+        )
+        crops = np.stack(self.waiting[: stop - here.start])
+        del self.waiting[: stop - here.start]
+        self.told.append(told)
+        self.done.append(self.generate(crops, told, self.anchors[here]))
+        self.n_painted = stop

@@ -54,10 +54,15 @@ class FaceConditions:
         return FaceConditions(self.points_px[rows], self.detail_rms[rows])
 
     @classmethod
+    def blank(cls, n: int) -> FaceConditions:
+        """Return room for `n` faces, all zeros."""
+        points, detail = (n, N_POINTS, 2), (n, N_STRENGTHS)
+        return cls(np.zeros(points, np.float32), np.zeros(detail, np.float32))
+
+    @classmethod
     def join(cls, parts: Sequence[FaceConditions]) -> FaceConditions:
         """Put conditions one after another; none at all give none."""
-        blank = cls(np.zeros((0, N_POINTS, 2), np.float32), np.zeros((0, N_STRENGTHS), np.float32))
-        all_of = [blank, *parts]
+        all_of = [cls.blank(0), *parts]
         return cls(
             np.concatenate([part.points_px for part in all_of]),
             np.concatenate([part.detail_rms for part in all_of]),
