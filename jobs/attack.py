@@ -31,7 +31,8 @@ from deid_ops.attacks.learn import (
 )
 from deid_ops.attacks.networks import ReversalUNet
 from deid_ops.errors import SetupError
-from deid_ops.judge.protocol import EmbedFaces, Judge
+from deid_ops.judge.protocol import Judge, embedded
+from deid_ops.judge.verification import unit_rows
 from deid_ops.metrics.faceset import FaceSet
 from deid_ops.metrics.figures import Figure
 from deid_ops.swap.crop import crop_matrices, paste_crop
@@ -81,6 +82,7 @@ def attack_faces(
         figures.extend(lab.attack(defence))
     if lab.own is not None and (not only or "swap_diffusion" in only):
         figures.extend(lab.link_releases(secret_key))
+        figures.extend(lab.average_releases())
     params = options.as_params()
     return [replace(figure, params=dict(figure.params) | params) for figure in figures]
 
@@ -158,6 +160,34 @@ class _Laboratory:
                     judge.name,
                 )
 
+    def average_releases(self) -> Iterator[Figure]:
+        """Search with the mean of several releases under different keys.
+
+        New faces differ from release to release and cancel out; what all of them owe to the
+        original does not.
+        """
+        if self.own is None:
+            return
+        n = self.options.averaged_releases
+        sums: dict[str, F32] = {}
+        for _ in range(n):
+            shown = self.own.release(self.attacked, secrets.token_bytes(32)).faces
+            for judge in self.judges:
+                seen = unit_rows(embedded(judge.embed, shown))
+                sums[judge.name] = sums.get(judge.name, np.float32(0)) + seen
+        for judge in self.judges:
+            yield from retrieval_figures(
+                "averaged",
+                judge.calibration.centred(judge.name, unit_rows(sums[judge.name])),
+                self.rows,
+                self.galleries[judge.name],
+                self.faces.person,
+                self._thresholds(judge),
+                f"ours_{n}_keys",
+                self.faces.name,
+                judge.name,
+            )
+
     def _inversion(self, defence: Defence, protected: U8, attacked: Treated) -> Iterator[Figure]:
         net = self._learn_reverser(defence.name, protected)
         guesses = reverse(net, attacked.faces.aligned())
@@ -187,15 +217,15 @@ class _Laboratory:
             return
         net = learn_regressor(
             protected,
-            np.stack([_vectors(encoder.embed, treated.faces) for treated in releases]),
-            _vectors(encoder.embed, self.background),
+            np.stack([embedded(encoder.embed, treated.faces) for treated in releases]),
+            embedded(encoder.embed, self.background),
             self.options.regressor,
             self.options.device,
             _progress(defence.name),
         )
-        gallery = _vectors(encoder.embed, self.faces)
+        gallery = embedded(encoder.embed, self.faces)
         guessed, again = (
-            regress(net, t.faces.aligned(), _vectors(encoder.embed, t.faces)) for t in attacked
+            regress(net, t.faces.aligned(), embedded(encoder.embed, t.faces)) for t in attacked
         )
         name, n, person = f"attacker_{encoder.name}", len(self.rows), self.faces.person
         limits = own_thresholds(gallery, person, n, self.options.fars)
@@ -237,11 +267,6 @@ def _progress(name: str) -> Progress:
             _LOG.info("%s: step %d of %d, loss %.3f", name, step, steps, loss)
 
     return tell
-
-
-def _vectors(embed: EmbedFaces, faces: FaceSet) -> F32:
-    pairs = zip(faces.images_bgr, faces.landmarks_xy_px, strict=True)
-    return np.concatenate([embed(image, points[None]) for image, points in pairs])
 
 
 def _pasted(faces: FaceSet, crops: U8) -> FaceSet:

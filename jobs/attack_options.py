@@ -31,6 +31,7 @@ class AttackOptions:
         n_train: faces the attackers learn from.
         n_attacked: protected faces that are attacked.
         releases: protected versions of each training face (other anchors, fresh noise).
+        averaged_releases: releases under different keys whose vectors are averaged.
         reverser: image-to-image attacker.
         regressor: embedding attacker.
         fars: operating points.
@@ -43,6 +44,7 @@ class AttackOptions:
     n_train: int = 20_000
     n_attacked: int | None = None
     releases: int = 4
+    averaged_releases: int = 8
     reverser: LearnOptions = field(
         default_factory=lambda: LearnOptions(steps=20_000, batch=32, adversarial_weight=0.02)
     )

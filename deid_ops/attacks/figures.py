@@ -2,9 +2,10 @@
 
 Protocol
     Attackers learn on other people. Searches run over a gallery of *untouched* pictures (reversal,
-    regression), of another release (linkage), or of protected pictures (parrot). A query never
-    meets the picture it was made from, unless the metric says `same_photo`; the same-photo figure
-    is the harder one for the defence (equal pose, light and surroundings).
+    regression, the mean of several releases), of another release (linkage), or of protected
+    pictures (parrot). A query never meets the picture it was made from, unless the metric says
+    `same_photo`; the same-photo figure is the harder one for the defence (equal pose, light and
+    surroundings).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def retrieval_figures(
     `{protocol}_rank1_{photo}`.
 
     Args:
-        protocol: `inversion`, `regression` or `parrot`.
+        protocol: `inversion`, `regression`, `averaged` or `parrot`.
         queries: `[n, d]`, what the attacker makes of the protected faces.
         query_rows: `[n]` the gallery rows they were made from.
         gallery: `[m, d]`, the space of `queries`.

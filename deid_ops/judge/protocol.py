@@ -49,11 +49,13 @@ class Judge:
 
     def vectors(self, faces: FaceSet) -> F32:
         """Return centred vectors `[n, d]` of a set."""
-        rows = [
-            self.embed(image, points[None])
-            for image, points in zip(faces.images_bgr, faces.landmarks_xy_px, strict=True)
-        ]
-        return self.calibration.centred(self.name, np.concatenate(rows))
+        return self.calibration.centred(self.name, embedded(self.embed, faces))
+
+
+def embedded(embed: EmbedFaces, faces: FaceSet) -> F32:
+    """Return an encoder's vectors `[n, d]` of a set."""
+    pairs = zip(faces.images_bgr, faces.landmarks_xy_px, strict=True)
+    return np.concatenate([embed(image, points[None]) for image, points in pairs])
 
 
 def people_with_two_pictures(person: I64) -> I64:

@@ -120,7 +120,7 @@ class Diffuse:
         settled = settle_segment(
             SwappedFaces(crops, conditions_from_row(row), originals),
             tracks,
-            self._gates(tracks, row),
+            _gates(row),
             self._anchors.chooser(row),
             self._models,
             self._params,
@@ -135,13 +135,13 @@ class Diffuse:
             }
         )
 
-    def _gates(self, tracks: FaceTracks, row: Row) -> list[Reason | None]:
-        """Return the plan as gates: a face planned for redaction stays redacted."""
-        del tracks
-        return [
-            None if treatment == Treatment.SWAPPED else Reason(reason)
-            for treatment, reason in zip(row["box_treatment"], row["box_reason"], strict=True)
-        ]
+
+def _gates(row: Row) -> list[Reason | None]:
+    """Return the plan as gates: a face planned for redaction stays redacted."""
+    return [
+        None if treatment == Treatment.SWAPPED else Reason(reason)
+        for treatment, reason in zip(row["box_treatment"], row["box_reason"], strict=True)
+    ]
 
 
 def planned_treatments(

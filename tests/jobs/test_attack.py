@@ -121,12 +121,19 @@ def test_every_figure_carries_the_size_of_the_attack():
 def test_our_swap_is_attacked_after_each_cheap_defence_and_linked():
     names = ("swap", "swap_noise", "swap_fgsm", "swap_diffusion")
     figures, found = run(OWN, *names)
-    assert {f.subject for f in figures} == {*names, "ours_same_key", "ours_different_keys"}
+    assert {f.subject for f in figures} == {
+        *names,
+        "ours_same_key",
+        "ours_different_keys",
+        "ours_8_keys",
+    }
     same = found["ours_same_key", "linkage", "linked_same_photo_far_0.01"].estimate
     other = found["ours_different_keys", "linkage", "linked_same_photo_far_0.01"].estimate
     assert same.value == 1
     assert other.value < 0.5
     assert found["swap", "inversion", "inversion_same_photo_far_0.001"].bar == 0.02
+    mean = found["ours_8_keys", "averaged", "averaged_rank1_other_photo"]
+    assert (mean.estimate.n, mean.chance is not None) == (6, True)
 
 
 def test_unknown_defences_and_lonely_people_are_refused():
