@@ -19,7 +19,7 @@ from deid_ops.detect.quality import blurs, turns
 from deid_ops.errors import SetupError
 from deid_ops.judge.ladder import gate_faces
 from deid_ops.metrics.faceset import FaceSet
-from deid_ops.pipeline.settle import JudgeOfCrops, ReplaceModels, settle_segment
+from deid_ops.pipeline.settle import ReplaceModels, embed_for, settle_segment
 from deid_ops.pipeline.swap import Painter, swap_segment
 from deid_ops.redact.fill import CodeRange, Extent, RedactParams, draw_noise, fill_packed
 from deid_ops.swap.conditions import FaceConditions
@@ -40,6 +40,7 @@ from jobs.models import (
     denoiser,
     generator,
     judge_encoders,
+    ladder_guards,
     ladder_params,
 )
 
@@ -233,14 +234,15 @@ class OwnReplacement:
             for gate, ids in zip(gate_faces(tracks, params), chosen, strict=True)
         ]
         rows = np.flatnonzero([gate is None for gate in gates]).astype(np.int32)
-        name, judge = next(iter(self._judges.items()))
+        first = next(iter(self._judges.items()))
+        guards = ladder_guards(config, first, self._encoder, calibration_file())
         swapped = swap_segment(
             enumerate(faces.images_bgr),
             tracks,
             rows,
             self._vectors([ids[0] for ids in chosen]),
             self._generate,
-            judge.embed,
+            embed_for(guards),
             _BATCH,
         )
         bank = self._anchors.bank.vectors_unit
@@ -253,7 +255,7 @@ class OwnReplacement:
             self._generate,
             None if self._denoise is None else self._diffuse,
             FindAgain(config),
-            JudgeOfCrops(name, judge.embed, calibration_file(), config.replace.judge_far),
+            guards,
         )
         settled = settle_segment(swapped, tracks, gates, anchor_of_track, models, params)
         matrices = crop_matrices(faces.landmarks_xy_px)

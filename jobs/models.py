@@ -27,6 +27,7 @@ from deid_ops.judge.audit import AuditParams
 from deid_ops.judge.calibration import Calibration
 from deid_ops.judge.ladder import LadderParams
 from deid_ops.metrics.utility import AttributeReader
+from deid_ops.pipeline.settle import Guard
 from deid_ops.redact.fill import RedactParams
 from deid_ops.swap.crop import (
     BLEND_RAMP_PX,
@@ -42,8 +43,13 @@ from deid_ops.video.policy import MediaPolicy
 from jobs.config import JobConfig
 from jobs.weights import resolve, sha256_of
 
+OWN_ENCODER = "own"  # the conditioning encoder's kind, and its name in the calibration
 #: Kind of encoder behind a locked weight.
-ENCODER_KINDS = {"dlib_resnet": "dlib", "retail0095": "retail0095", "conditioning_encoder": "own"}
+ENCODER_KINDS = {
+    "dlib_resnet": "dlib",
+    "retail0095": "retail0095",
+    "conditioning_encoder": OWN_ENCODER,
+}
 #: Identities in the density bank that stands in until a trained bank is configured.
 _DENSITY_BANK_SIZE = 1024
 _DENSITY_BANK_DIM = 128
@@ -137,7 +143,7 @@ def conditioning_encoder(config: JobConfig, runtime: Runtime | None = None) -> E
         return None
     if name in config.audit.judges:
         raise SetupError(f"{name!r} is a judge; an encoder that conditions may not judge")
-    return _encoder(runtime or runtime_of(config), name, "own")
+    return _encoder(runtime or runtime_of(config), name, OWN_ENCODER)
 
 
 def judge_encoders(config: JobConfig, runtime: Runtime | None = None) -> dict[str, Encoder]:
@@ -146,6 +152,24 @@ def judge_encoders(config: JobConfig, runtime: Runtime | None = None) -> dict[st
         raise SetupError("audit.judges is empty; nothing unjudged may be published")
     runtime = runtime or runtime_of(config)
     return {judge_name(name): _encoder(runtime, name, None) for name in config.audit.judges}
+
+
+def ladder_guards(
+    config: JobConfig, judge: tuple[str, Encoder], own: Encoder | None, calibration: Calibration
+) -> tuple[Guard, ...]:
+    """Return the encoders that may refuse a replacement.
+
+    Args:
+        config: operating points.
+        judge: the first judge and its name.
+        own: the conditioning encoder, left out where `calibration` does not know it.
+        calibration: thresholds of both.
+    """
+    name, encoder = judge
+    guards = [Guard(name, encoder.embed, calibration, config.replace.judge_far)]
+    if own is not None and OWN_ENCODER in calibration.encoders:
+        guards.append(Guard(OWN_ENCODER, own.embed, calibration, config.replace.own_far))
+    return tuple(guards)
 
 
 def judge_shas(config: JobConfig) -> dict[str, str]:
@@ -213,6 +237,7 @@ def ladder_params(config: JobConfig) -> LadderParams:
         max_blur=section.max_blur,
         other_anchors=section.other_anchors,
         noise_strengths=section.noise_strengths,
+        track_share_for_other_anchor=section.other_anchor_share,
     )
 
 

@@ -131,8 +131,13 @@ TOLD = (
 )
 
 JUDGED_ORIGINALS = (
-    Column("judge_dim", INT32, "Values of one judge vector."),
-    Column("judge_original", _F, "Judge's vector of each original face.", biometric=True),
+    Column("judge_dim", INT32, "Values of one row of `judge_original`."),
+    Column(
+        "judge_original",
+        _F,
+        "Vectors of each original face by the ladder's guards.",
+        biometric=True,
+    ),
 )
 
 CROP_JUDGEMENT = (

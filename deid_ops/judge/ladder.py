@@ -55,7 +55,7 @@ class LadderParams:
     replace_filled: bool = True
     other_anchors: int = 1
     noise_strengths: tuple[float, ...] = (1.0, 1.5)
-    track_share_for_other_anchor: float = 0.25
+    track_share_for_other_anchor: float = 0.1
     slack_min: float = 0.0
     require_found_again: bool = True
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deid_ops.errors import InvariantError
 from deid_ops.judge.calibration import Calibration
-from deid_ops.judge.distances import face_distances
+from deid_ops.judge.distances import FaceDistances, face_distances
 from deid_ops.judge.ladder import Attempt, LadderParams, faces_to_retry, judge_faces, settle
 from deid_ops.pipeline.swap import EmbedFaces, Painter, SwappedFaces, crop_landmarks
 from deid_ops.swap.conditions import FaceConditions
@@ -31,8 +32,12 @@ AnchorOfTrack = Callable[[int, int], F32 | None]
 
 
 @dataclass(frozen=True)
-class JudgeOfCrops:
-    """One judging encoder with its thresholds."""
+class Guard:
+    """An encoder that may refuse a replacement, with its thresholds.
+
+    The first is a judge. Others can only refuse more: they may even be networks that the generator
+    was trained against, which a judge may not.
+    """
 
     name: str
     embed: EmbedFaces
@@ -40,12 +45,21 @@ class JudgeOfCrops:
     far: float
 
 
+def embed_for(guards: Sequence[Guard]) -> EmbedFaces:
+    """Return (image, landmarks [n, 5, 2]) -> all guards' vectors side by side, [n, sum of d]."""
+
+    def embed(image: U8, points: F32) -> F32:
+        return np.concatenate([guard.embed(image, points) for guard in guards], axis=1)
+
+    return embed
+
+
 @dataclass(frozen=True)
 class SettledFaces:
     """Every face of a segment with its final treatment."""
 
     crops: FaceCrops  # accepted replacements only
-    distance_to_original: F32  # [k] under the judge, one per accepted crop
+    distance_to_original: F32  # [k] under the first guard, one per accepted crop
     treatment: tuple[Treatment, ...]  # one per row of the tracks
     reason: tuple[Reason, ...]
 
@@ -57,7 +71,7 @@ class ReplaceModels:
     generate: Painter
     diffuse: DiffuseCrops | None
     find_again: FindAgain
-    judge: JudgeOfCrops
+    guards: tuple[Guard, ...]
 
 
 def settle_segment(
@@ -204,20 +218,31 @@ class _Ladder:
         return np.asarray(np.stack([v for v in vectors if v is not None]), dtype=np.float32)
 
     def _judge(self, faces: I64, crops: U8, attempt: Attempt) -> None:
-        judge = self.models.judge
-        vectors = np.concatenate(
-            [judge.embed(c, p[None]) for c, p in zip(crops, self.points[faces], strict=True)]
-        )
-        centred = judge.calibration.centred
-        limits = judge.calibration.thresholds(judge.name, self.eyes_px[faces], judge.far)
-        distances = face_distances(
-            centred(judge.name, self.original[faces]), centred(judge.name, vectors), limits
-        )
-        verdict = judge_faces(distances.slack, self.models.find_again(crops), self.params)
+        distances = self._distances(faces, crops)
+        slack = np.stack([found.slack for found in distances], axis=1)
+        verdict = judge_faces(slack, self.models.find_again(crops), self.params)
         for k, face in enumerate(faces):
             stands = bool(verdict.accepted[k])
             self.accepted_in[face] = attempt if stands else None
             self.failure[face] = verdict.failure[k]
             if stands:
                 self.final[face] = crops[k]
-                self.distance[face] = distances.to_original[k]
+                self.distance[face] = distances[0].to_original[k]
+
+    def _distances(self, faces: I64, crops: U8) -> list[FaceDistances]:
+        """Return what each guard sees between the crops and their originals."""
+        found, column = [], 0
+        for guard in self.models.guards:
+            vectors = np.concatenate(
+                [guard.embed(c, p[None]) for c, p in zip(crops, self.points[faces], strict=True)]
+            )
+            columns = slice(column, column := column + vectors.shape[1])
+            centred = guard.calibration.centred
+            limits = guard.calibration.thresholds(guard.name, self.eyes_px[faces], guard.far)
+            original = centred(guard.name, self.original[faces][:, columns])
+            found.append(face_distances(original, centred(guard.name, vectors), limits))
+        if column != self.original.shape[1]:
+            raise InvariantError(
+                f"settle: the originals have {self.original.shape[1]} numbers, the guards {column}"
+            )
+        return found

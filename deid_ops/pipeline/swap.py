@@ -30,14 +30,14 @@ class Painter(Protocol):
 
 @dataclass(frozen=True)
 class SwappedFaces:
-    """Generated crops with conditions and judge's vectors of the originals, `k` rows.
+    """Generated crops with conditions and the guards' vectors of the originals, `k` rows.
 
     The vectors are biometric: they live until the ladder has compared them.
     """
 
     crops: FaceCrops
     conditions: FaceConditions
-    judge_original: F32  # [k, d] unit rows
+    judge_original: F32  # [k, d] all guards' vectors side by side
 
     def __post_init__(self) -> None:
         """Compare lengths."""
@@ -71,7 +71,7 @@ def swap_segment(
         rows: [k] rows of `tracks` to replace; all have landmarks.
         anchor_by_track: [t, d] unit vectors of the identities to show.
         generate: the generator.
-        embed: the judge's encoder.
+        embed: what the ladder's guards make of an original, see `settle.embed_for`.
         batch_faces: faces handed to the generator at once.
     """
     order = rows[np.argsort(tracks.frame_index[rows], kind="stable")]
@@ -97,7 +97,7 @@ class _Pending:
         rows: [k] of the faces to paint, ordered by frame.
         anchor_by_track: [t, d].
         generate: the generator.
-        embed: the judge's encoder.
+        embed: the guards' vectors.
         batch_faces: faces read and painted at once, about.
     """
 

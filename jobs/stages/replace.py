@@ -8,7 +8,7 @@ import numpy as np
 
 from deid_ops.diffuse.noise import SECRET_BYTES, TrackNoise
 from deid_ops.judge.ladder import gate_faces
-from deid_ops.pipeline.settle import JudgeOfCrops, ReplaceModels, settle_segment
+from deid_ops.pipeline.settle import Guard, ReplaceModels, embed_for, settle_segment
 from deid_ops.pipeline.swap import SwappedFaces, swap_segment
 from deid_ops.swap.crop import CROP_SIZE_PX
 from deid_ops.types import F32, FaceCrops, FaceTracks, Reason, Treatment
@@ -18,10 +18,12 @@ from jobs.media import open_media
 from jobs.models import (
     FindAgain,
     calibration_file,
+    conditioning_encoder,
     decode_limits,
     denoiser,
     generator,
     judge_encoders,
+    ladder_guards,
     ladder_params,
 )
 from jobs.rows import (
@@ -43,13 +45,13 @@ _CARRIED = tuple(c.name for c in BOXES + PERSONS)
 
 
 class Swap:
-    """Decode, align, generate; take the judge's vectors of the originals."""
+    """Decode, align, generate; take the guards' vectors of the originals."""
 
     def __init__(self, context: StageContext) -> None:
         config = context.config
         self._sources = SourceCache(context.scratch_dir)
         self._generator = generator(config)
-        self._judge = next(iter(judge_encoders(config).values())) if self._generator else None
+        self._guards = _guards(config) if self._generator else ()
         self._anchors = Anchors(config, context.secret_key)
         self._limits = decode_limits(config)
 
@@ -59,7 +61,7 @@ class Swap:
         planned = np.array([t == Treatment.SWAPPED for t in row["box_treatment"]], dtype=np.bool_)
         swapped = SwappedFaces.none()
         rows = np.flatnonzero(planned).astype(np.int32)
-        if len(rows) and self._generator is not None and self._judge is not None:
+        if len(rows) and self._generator is not None:
             source = self._sources.local(row["source_uri"], row["source_sha256"])
             with open_media(str(source), self._limits).images(span_from_row(row)) as images:
                 swapped = swap_segment(
@@ -68,7 +70,7 @@ class Swap:
                     rows,
                     self._anchors.of_tracks(row),
                     self._generator,
-                    self._judge.embed,
+                    embed_for(self._guards),
                 )
         return (
             segment_part(row)
@@ -83,7 +85,7 @@ class Swap:
 
 
 class Diffuse:
-    """Fresh noise, one denoising step, the judge, the ladder."""
+    """Fresh noise, one denoising step, the guards, the ladder."""
 
     def __init__(self, context: StageContext) -> None:
         config = context.config
@@ -94,7 +96,6 @@ class Diffuse:
         self._noise = TrackNoise(secrets.token_bytes(SECRET_BYTES))
         if generate is None:
             return
-        name, judge = next(iter(judge_encoders(config).items()))
         denoise = denoiser(config)
         diffuse = None
         if denoise is not None:
@@ -102,12 +103,7 @@ class Diffuse:
             def diffuse(crops, told, anchors, strength, tracks):  # type: ignore[no-untyped-def]
                 return denoise(crops, told, anchors, strength, self._noise.source(tracks))
 
-        self._models = ReplaceModels(
-            generate,
-            diffuse,
-            FindAgain(config),
-            JudgeOfCrops(name, judge.embed, calibration_file(), config.replace.judge_far),
-        )
+        self._models = ReplaceModels(generate, diffuse, FindAgain(config), _guards(config))
 
     def __call__(self, row: Row) -> Row:
         """Replace the planned treatments by final ones; keep accepted crops only."""
@@ -134,6 +130,11 @@ class Diffuse:
                 "crop_judge_distance": settled.distance_to_original,
             }
         )
+
+
+def _guards(config: JobConfig) -> tuple[Guard, ...]:
+    judge = next(iter(judge_encoders(config).items()))
+    return ladder_guards(config, judge, conditioning_encoder(config), calibration_file())
 
 
 def _gates(row: Row) -> list[Reason | None]:

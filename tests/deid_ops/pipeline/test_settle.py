@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from deid_ops.errors import InvariantError
 from deid_ops.judge.calibration import FARS, Calibration, CalibrationRow, OperatingPoint
 from deid_ops.judge.ladder import LadderParams
-from deid_ops.pipeline.settle import JudgeOfCrops, ReplaceModels, settle_segment
+from deid_ops.pipeline.settle import Guard, ReplaceModels, embed_for, settle_segment
 from deid_ops.pipeline.swap import SwappedFaces
 from deid_ops.swap.conditions import FaceConditions
 from deid_ops.swap.layout import N_POINTS
@@ -60,18 +61,18 @@ class PaintsGrey:
         return grey(self.values[: len(crops_bgr)])
 
 
-def settled(first, second, **params):
+def settled(first, second, guards=None, original=(1, 0), **params):
     """Settle a track whose first anchor gives grey values `first`, whose second gives `second`."""
     tracks = one_track()
     matrices = np.tile(np.float32([[1, 0, 0], [0, 1, 0]]), (N, 1, 1))
     crops = FaceCrops(np.arange(N), grey(first), matrices)
     told = FaceConditions(np.zeros((N, N_POINTS, 2), np.float32), np.zeros((N, 6), np.float32))
-    swapped = SwappedFaces(crops, told, np.tile(np.float32([1, 0]), (N, 1)))
+    swapped = SwappedFaces(crops, told, np.tile(np.float32(original), (N, 1)))
     models = ReplaceModels(
         generate=PaintsGrey(second),
         diffuse=None,
         find_again=lambda crops_bgr: np.ones(len(crops_bgr), bool),
-        judge=JudgeOfCrops("judge", embed, calibration(), 1e-3),
+        guards=guards or (Guard("judge", embed, calibration(), 1e-3),),
     )
     return settle_segment(
         swapped,
@@ -118,3 +119,25 @@ def test_track_keeps_the_anchor_that_is_accepted_for_more_faces(
     swapped = [t == Treatment.SWAPPED for t in outcome.treatment]
     assert swapped == [r != Reason.TOO_CLOSE for r in reasons]
     assert outcome.distance_to_original == pytest.approx(np.ones(sum(swapped)))
+
+
+def refuses_200(crop, points):
+    near = float(crop.mean() == ANOTHER_PERSON)
+    return np.tile(np.float32([0, near, 1 - near]), (len(points), 1))
+
+
+def test_every_guard_may_refuse():
+    first = Guard("judge", embed, calibration(), 1e-3)
+    second = Guard("judge", refuses_200, calibration(), 1e-3)
+    values = [ANOTHER_PERSON] * 3 + [150]
+    outcome = settled(values, values, (first, second), (1, 0, 0, 1, 0), other_anchors=0)
+    assert list(outcome.treatment) == [Treatment.REDACTED] * 3 + [Treatment.SWAPPED]
+    alone = settled(values, values, (first,), other_anchors=0)
+    assert set(alone.treatment) == {Treatment.SWAPPED}
+    both = embed_for((first, second))(grey([ANOTHER_PERSON])[0], np.zeros((2, 5, 2)))
+    assert both.tolist() == [[0, 1, 0, 1, 0]] * 2
+
+
+def test_vectors_of_other_guards_are_refused():
+    with pytest.raises(InvariantError, match="the guards 2"):
+        settled([200] * N, [200] * N, original=(1, 0, 0))
