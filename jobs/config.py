@@ -77,10 +77,13 @@ class ReplaceSection(Section):
     )
     denoiser: str | None = Field("denoiser", description="null: no diffusion step")
     noise_strengths: tuple[float, ...] = Field((1.0, 1.5), description="tried in this order")
-    other_anchors: int = Field(1, ge=0, description="further anchors tried for a failing track")
+    other_anchors: int = Field(3, ge=0, description="further anchors tried for a failing track")
     other_anchor_share: float = Field(0.1, gt=0, le=1, description="of a track's faces that fail")
+    track_distance_min: float = Field(
+        0.75, ge=0, le=2, description="of a track to its person, or another anchor is tried"
+    )
     min_eye_distance_px: float = Field(12.0, ge=0)
-    max_turn: float = Field(0.5, gt=0, le=1, description="0 frontal, 1 profile")
+    max_turn: float = Field(0.55, gt=0, le=1, description="0 frontal, 1 profile")
     max_blur: float = Field(0.9, gt=0, le=1)
     judge_far: float = Field(1e-2, gt=0, lt=1, description="of the first judge, in the ladder")
     own_far: float = Field(1e-3, gt=0, lt=1, description="of replace.encoder, in the ladder")

@@ -166,9 +166,9 @@ def ladder_guards(
         calibration: thresholds of both.
     """
     name, encoder = judge
-    guards = [Guard(name, encoder.embed, calibration, config.replace.judge_far)]
+    guards = [Guard(name, encoder.embed, encoder.dim, calibration, config.replace.judge_far)]
     if own is not None and OWN_ENCODER in calibration.encoders:
-        guards.append(Guard(OWN_ENCODER, own.embed, calibration, config.replace.own_far))
+        guards.append(Guard(OWN_ENCODER, own.embed, own.dim, calibration, config.replace.own_far))
     return tuple(guards)
 
 
@@ -238,6 +238,7 @@ def ladder_params(config: JobConfig) -> LadderParams:
         other_anchors=section.other_anchors,
         noise_strengths=section.noise_strengths,
         track_share_for_other_anchor=section.other_anchor_share,
+        track_distance_min=section.track_distance_min,
     )
 
 

@@ -7,7 +7,7 @@ light are the same; it can only lose information about the original, never regai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,14 @@ import numpy as np
 from deid_ops.errors import InvariantError
 from deid_ops.judge.calibration import Calibration
 from deid_ops.judge.distances import FaceDistances, face_distances
-from deid_ops.judge.ladder import Attempt, LadderParams, faces_to_retry, judge_faces, settle
+from deid_ops.judge.ladder import (
+    Attempt,
+    LadderParams,
+    faces_to_retry,
+    judge_faces,
+    settle,
+    track_merit,
+)
 from deid_ops.pipeline.swap import EmbedFaces, Painter, SwappedFaces, crop_landmarks
 from deid_ops.swap.conditions import FaceConditions
 from deid_ops.types import F32, I32, I64, U8, Bool, FaceCrops, FaceTracks, Reason, Treatment
@@ -41,6 +48,7 @@ class Guard:
 
     name: str
     embed: EmbedFaces
+    dim: int  # numbers of one vector
     calibration: Calibration
     far: float
 
@@ -114,6 +122,8 @@ class _State:
     final: U8
     anchor_number: I32
     distance: F32
+    seen: F32
+    merit: F32  # [t] of their tracks
     accepted_in: list[Attempt | None]
     failure: list[Reason | None]
 
@@ -129,7 +139,12 @@ class _Ladder:
         models: ReplaceModels,
         params: LadderParams,
     ) -> None:
-        n = len(swapped.crops)
+        n, width = len(swapped.crops), sum(guard.dim for guard in models.guards)
+        if n and swapped.judge_original.shape[1] != width:
+            raise InvariantError(
+                f"settle: the originals have {swapped.judge_original.shape[1]} numbers, "
+                f"the guards {width}"
+            )
         self.models, self.params, self.anchor_of_track = models, params, anchor_of_track
         self.original, self.conditions = swapped.judge_original, swapped.conditions
         self.points = crop_landmarks(tracks, swapped.crops)
@@ -139,6 +154,7 @@ class _Ladder:
         self.final = np.array(swapped.crops.crops_bgr)
         self.anchor_number = np.zeros(n, dtype=np.int32)
         self.distance = np.zeros(n, dtype=np.float32)
+        self.seen = np.array(self.original)  # the guards' vectors of what stands there now
         self.accepted_in: list[Attempt | None] = [None] * n
         self.failure: list[Reason | None] = [None] * n
 
@@ -149,9 +165,11 @@ class _Ladder:
 
     def climb(self, attempt: Attempt) -> None:
         """Generate, diffuse and judge the faces that this try is for."""
-        accepted = self._accepted()
         moves = self.params.moves_anchor(attempt)
-        faces = np.flatnonzero(faces_to_retry(accepted, self.track, attempt, self.params))
+        again = faces_to_retry(
+            self._accepted(), self.track, self._track_distance(), attempt, self.params
+        )
+        faces = np.flatnonzero(again)
         if moves:
             faces = self._with_anchor(faces, attempt.anchor_number)
         if len(faces) == 0:
@@ -167,7 +185,7 @@ class _Ladder:
             crops = self.models.diffuse(crops, told, anchors, strength, tracks)
         self._judge(faces, crops, attempt)
         if before is not None:
-            self._undo_where_worse(before, accepted)
+            self._undo_where_worse(before)
 
     def _accepted(self) -> Bool:
         return np.array([a is not None for a in self.accepted_in], dtype=np.bool_)
@@ -180,23 +198,51 @@ class _Ladder:
             np.array(self.final[faces]),
             np.array(self.anchor_number[faces]),
             np.array(self.distance[faces]),
+            np.array(self.seen[faces]),
+            self._merit(),
             [self.accepted_in[f] for f in faces],
             [self.failure[f] for f in faces],
         )
 
-    def _undo_where_worse(self, before: _State, accepted_before: Bool) -> None:
-        """Give tracks back what they had, where the try left fewer faces accepted."""
-        accepted = self._accepted()
-        n_tracks = int(self.track.max(initial=-1)) + 1
-        count_before = np.bincount(self.track[accepted_before], minlength=n_tracks)
-        worse = np.bincount(self.track[accepted], minlength=n_tracks) < count_before
+    def _undo_where_worse(self, before: _State) -> None:
+        """Give tracks back what they had, where the try has less merit."""
+        worse = self._merit() < before.merit
         for k, face in enumerate(before.faces):
             if worse[self.track[face]]:
                 self.base[face], self.final[face] = before.base[k], before.final[k]
                 self.anchor_number[face] = before.anchor_number[k]
-                self.distance[face] = before.distance[k]
+                self.distance[face], self.seen[face] = before.distance[k], before.seen[k]
                 self.accepted_in[face] = before.accepted_in[k]
                 self.failure[face] = before.failure[k]
+
+    def _merit(self) -> F32:
+        distance = self._track_distance()
+        return track_merit(self._accepted(), self.track, distance, self.params)
+
+    def _track_distance(self) -> F32:
+        """Return [t] how far each track's mean is from the originals' mean, nearest guard."""
+        tracks = np.arange(int(self.track.max(initial=-1)) + 1)
+        nearest = np.full(len(tracks), np.inf, dtype=np.float32)
+        for guard, columns in self._columns():
+            originals, outputs = (
+                guard.calibration.centred(guard.name, vectors[:, columns])
+                for vectors in (self.original, self.seen)
+            )
+            for track in np.unique(self.track):
+                here = self.track == track
+                mean, other = originals[here].mean(axis=0), outputs[here].mean(axis=0)
+                norms = float(np.linalg.norm(mean) * np.linalg.norm(other))
+                apart = 1.0 - float(mean @ other) / norms if norms > 0 else 0.0
+                nearest[track] = min(nearest[track], apart)
+        return nearest
+
+    def _columns(self) -> Iterator[tuple[Guard, slice]]:
+        """Yield the guards with their columns of the vectors."""
+        column = 0
+        for guard in self.models.guards:
+            width = guard.dim
+            yield guard, slice(column, column + width)
+            column += width
 
     def _with_anchor(self, faces: I64, number: int) -> I64:
         """Return those of the faces whose track has an anchor of that number."""
@@ -230,19 +276,16 @@ class _Ladder:
                 self.distance[face] = distances[0].to_original[k]
 
     def _distances(self, faces: I64, crops: U8) -> list[FaceDistances]:
-        """Return what each guard sees between the crops and their originals."""
-        found, column = [], 0
-        for guard in self.models.guards:
-            vectors = np.concatenate(
+        """Return what each guard sees between the crops and their originals; keep its vectors."""
+        found = []
+        for guard, columns in self._columns():
+            self.seen[faces, columns] = np.concatenate(
                 [guard.embed(c, p[None]) for c, p in zip(crops, self.points[faces], strict=True)]
             )
-            columns = slice(column, column := column + vectors.shape[1])
-            centred = guard.calibration.centred
             limits = guard.calibration.thresholds(guard.name, self.eyes_px[faces], guard.far)
-            original = centred(guard.name, self.original[faces][:, columns])
-            found.append(face_distances(original, centred(guard.name, vectors), limits))
-        if column != self.original.shape[1]:
-            raise InvariantError(
-                f"settle: the originals have {self.original.shape[1]} numbers, the guards {column}"
+            original, output = (
+                guard.calibration.centred(guard.name, vectors[faces, columns])
+                for vectors in (self.original, self.seen)
             )
+            found.append(face_distances(original, output, limits))
         return found

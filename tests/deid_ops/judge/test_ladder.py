@@ -10,10 +10,11 @@ from deid_ops.judge.ladder import (
     gate_faces,
     judge_faces,
     settle,
+    track_merit,
 )
 from deid_ops.types import BoxOrigin, FaceTracks, Reason, Treatment
 
-PARAMS = LadderParams()
+PARAMS = LadderParams(other_anchors=1)
 
 
 def tracks(n=1, **columns):
@@ -97,7 +98,8 @@ def climb(track, gate, accept, params=PARAMS):
     failures = [None] * len(track)
     for attempt in params.attempts():
         ok = np.array([r in stands for r in rows], bool)
-        again = faces_to_retry(ok, track[rows], attempt, params)
+        far = np.full(track.max() + 1, 9.0, np.float32)
+        again = faces_to_retry(ok, track[rows], far, attempt, params)
         for row in rows if attempt.number == 0 else rows[again]:
             moves = attempt.noise_strength == params.noise_strengths[0]
             if moves:
@@ -142,6 +144,20 @@ def test_single_failures_in_a_long_track_skip_the_anchor_step():
     assert outcome[7] == (Treatment.REDACTED, Reason.TOO_CLOSE)
 
 
+def test_a_track_that_is_near_as_a_whole_takes_another_anchor_and_the_best_one_stays():
+    other, stronger = PARAMS.attempts()[1:]
+    track, all_stand = np.int32([0, 0, 1]), np.ones(3, bool)
+    near = np.float32([PARAMS.track_distance_min - 0.01, PARAMS.track_distance_min])
+    assert faces_to_retry(all_stand, track, near, other, PARAMS).tolist() == [True, True, False]
+    assert not faces_to_retry(all_stand, track, near, stronger, PARAMS).any()
+    merit = track_merit(all_stand, track, near, PARAMS)
+    assert merit[1] == 2.0
+    assert 1.9 < merit[0] < 2.0
+    # farther than needed is no better
+    assert (track_merit(all_stand, track, near + 1, PARAMS) == 2.0).all()
+    assert track_merit(np.array([True, False, True]), track, near + 1, PARAMS)[0] == 1.5
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=25),
     st.integers(0, 2**31),
@@ -171,7 +187,7 @@ def test_every_face_ends_somewhere_and_no_track_shows_two_identities(faces, seed
 def test_lengths_must_fit_and_a_gated_face_is_never_swapped():
     first = PARAMS.attempts()[0]
     with pytest.raises(InvariantError, match="3 faces, 2 tracks"):
-        faces_to_retry(np.zeros(3, bool), np.zeros(2, np.int32), first, PARAMS)
+        faces_to_retry(np.zeros(3, bool), np.zeros(2, np.int32), np.ones(1), first, PARAMS)
     with pytest.raises(InvariantError, match="gated as too_small"):
         settle([Reason.TOO_SMALL], [first], [None])
     with pytest.raises(InvariantError, match="2 gates, 1 tries"):

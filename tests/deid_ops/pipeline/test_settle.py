@@ -72,7 +72,7 @@ def settled(first, second, guards=None, original=(1, 0), **params):
         generate=PaintsGrey(second),
         diffuse=None,
         find_again=lambda crops_bgr: np.ones(len(crops_bgr), bool),
-        guards=guards or (Guard("judge", embed, calibration(), 1e-3),),
+        guards=guards or (Guard("judge", embed, 2, calibration(), 1e-3),),
     )
     return settle_segment(
         swapped,
@@ -127,8 +127,8 @@ def refuses_200(crop, points):
 
 
 def test_every_guard_may_refuse():
-    first = Guard("judge", embed, calibration(), 1e-3)
-    second = Guard("judge", refuses_200, calibration(), 1e-3)
+    first = Guard("judge", embed, 2, calibration(), 1e-3)
+    second = Guard("judge", refuses_200, 3, calibration(), 1e-3)
     values = [ANOTHER_PERSON] * 3 + [150]
     outcome = settled(values, values, (first, second), (1, 0, 0, 1, 0), other_anchors=0)
     assert list(outcome.treatment) == [Treatment.REDACTED] * 3 + [Treatment.SWAPPED]
@@ -141,3 +141,20 @@ def test_every_guard_may_refuse():
 def test_vectors_of_other_guards_are_refused():
     with pytest.raises(InvariantError, match="the guards 2"):
         settled([200] * N, [200] * N, original=(1, 0, 0))
+
+
+def half_way(crop, points):
+    """Grey 200 is at distance 0.5 of the original, 190 at 1."""
+    share = {200: 0.5, 190: 0.0}[int(crop.mean())]
+    return np.tile(np.float32([share, (1 - share**2) ** 0.5]), (len(points), 1))
+
+
+@pytest.mark.parametrize(("minimum", "grey_value"), [(0.75, 190), (0.4, 200)])
+def test_a_track_that_is_near_as_a_whole_gets_the_next_anchor(minimum, grey_value):
+    guards = (Guard("judge", half_way, 2, calibration(), 1e-3),)
+    outcome = settled([200] * N, [190] * N, guards, track_distance_min=minimum)
+    assert outcome.crops.crops_bgr[:, 0, 0, 0].tolist() == [grey_value] * N
+    # where no anchor is far enough, the best one stays
+    assert set(settled([190] * N, [200] * N, guards, track_distance_min=1.5).treatment) == {
+        Treatment.SWAPPED
+    }
