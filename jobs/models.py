@@ -53,6 +53,7 @@ ENCODER_KINDS = {
 #: Identities in the density bank that stands in until a trained bank is configured.
 _DENSITY_BANK_SIZE = 1024
 _DENSITY_BANK_DIM = 128
+_CROPS_AT_ONCE = 32
 
 
 def decode_limits(config: JobConfig) -> DecodeLimits | None:
@@ -224,8 +225,12 @@ class FindAgain:
 
     def __call__(self, crops_bgr: U8) -> Bool:
         """Return [n] whether a face is found."""
-        found = self._detector.detect(list(crops_bgr))
-        return np.array([bool((d.score >= self._score_min).any()) for d in found], dtype=np.bool_)
+        found: list[bool] = []
+        for start in range(0, len(crops_bgr), _CROPS_AT_ONCE):  # a track of minutes needs no 10 GB
+            batch = list(crops_bgr[start : start + _CROPS_AT_ONCE])
+            hits = self._detector.detect(batch)
+            found += [bool((d.score >= self._score_min).any()) for d in hits]
+        return np.array(found, dtype=np.bool_)
 
 
 def ladder_params(config: JobConfig) -> LadderParams:

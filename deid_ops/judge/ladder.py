@@ -61,7 +61,7 @@ class LadderParams:
     other_anchors: int = 3
     noise_strengths: tuple[float, ...] = (1.0, 1.5)
     track_share_for_other_anchor: float = 0.1
-    track_distance_min: float = 0.75
+    track_distance_min: float = 0.8
     slack_min: float = 0.0
     require_found_again: bool = True
 
