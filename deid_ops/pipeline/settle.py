@@ -27,6 +27,8 @@ from deid_ops.pipeline.swap import EmbedFaces, Painter, SwappedFaces, crop_landm
 from deid_ops.swap.conditions import FaceConditions
 from deid_ops.types import F32, I32, I64, U8, Bool, FaceCrops, FaceTracks, Reason, Treatment
 
+_FACES_AT_ONCE = 32
+
 #: (crops, conditions, anchors, relative noise strength, tracks) -> crops after one denoising step;
 #: one noise for each track
 DiffuseCrops = Callable[[U8, FaceConditions, F32, float, I32], U8]
@@ -177,12 +179,7 @@ class _Ladder:
         before = self._state_of(faces) if moves else None
         if moves:
             self._change_anchor(faces, attempt.anchor_number)
-        anchors = self._anchors(faces)
-        crops = self.base[faces]
-        if self.models.diffuse is not None:
-            strength, tracks = attempt.noise_strength, self.track[faces]
-            told = self.conditions.take(faces)
-            crops = self.models.diffuse(crops, told, anchors, strength, tracks)
+        crops = np.concatenate([self._diffused(part, attempt) for part in _batches(faces)])
         self._judge(faces, crops, attempt)
         if before is not None:
             self._undo_where_worse(before)
@@ -252,9 +249,17 @@ class _Ladder:
     def _change_anchor(self, faces: I64, number: int) -> None:
         """Generate the faces anew, with their track's anchor of that number."""
         self.anchor_number[faces] = number
-        self.base[faces] = self.models.generate(
-            self.base[faces], self.conditions.take(faces), self._anchors(faces)
-        )
+        for part in _batches(faces):
+            self.base[part] = self.models.generate(
+                self.base[part], self.conditions.take(part), self._anchors(part)
+            )
+
+    def _diffused(self, faces: I64, attempt: Attempt) -> U8:
+        crops, anchors = self.base[faces], self._anchors(faces)
+        if self.models.diffuse is None:
+            return crops
+        told, tracks = self.conditions.take(faces), self.track[faces]
+        return self.models.diffuse(crops, told, anchors, attempt.noise_strength, tracks)
 
     def _anchors(self, faces: I64) -> F32:
         vectors = [
@@ -289,3 +294,8 @@ class _Ladder:
             )
             found.append(face_distances(original, output, limits))
         return found
+
+
+def _batches(faces: I64) -> list[I64]:
+    """Cut a long list of faces: a network's inputs and their copies take 5 MB a face."""
+    return [faces[i : i + _FACES_AT_ONCE] for i in range(0, len(faces), _FACES_AT_ONCE)]

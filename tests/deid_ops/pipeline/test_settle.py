@@ -6,6 +6,7 @@ import pytest
 from deid_ops.errors import InvariantError
 from deid_ops.judge.calibration import FARS, Calibration, CalibrationRow, OperatingPoint
 from deid_ops.judge.ladder import LadderParams
+from deid_ops.pipeline import settle as settle_module
 from deid_ops.pipeline.settle import Guard, ReplaceModels, embed_for, settle_segment
 from deid_ops.pipeline.swap import SwappedFaces
 from deid_ops.swap.conditions import FaceConditions
@@ -158,3 +159,18 @@ def test_a_track_that_is_near_as_a_whole_gets_the_next_anchor(minimum, grey_valu
     assert set(settled([190] * N, [200] * N, guards, track_distance_min=1.5).treatment) == {
         Treatment.SWAPPED
     }
+
+
+def test_many_faces_are_generated_in_batches(monkeypatch):
+    monkeypatch.setattr(settle_module, "_FACES_AT_ONCE", 3)
+    lengths = []
+    real = PaintsGrey.__call__
+
+    def counted(self, crops_bgr, conditions, anchors_unit):
+        lengths.append(len(crops_bgr))
+        return real(self, crops_bgr, conditions, anchors_unit)
+
+    monkeypatch.setattr(PaintsGrey, "__call__", counted)
+    outcome = settled([50] * N, [190] * N)
+    assert outcome.crops.crops_bgr[:, 0, 0, 0].tolist() == [190] * N
+    assert lengths == [3, 1]
