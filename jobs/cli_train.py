@@ -35,6 +35,12 @@ InitOption = Annotated[
     Path | None, typer.Option("--init-from", help="Start from a shipped ONNX file's weights.")
 ]
 BatchOption = Annotated[int | None, typer.Option(help="Faces a step.")]
+LabellersOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--teachers", help="Folder of the teacher networks: label ever new pictures and morphs."
+    ),
+]
 TeachersOption = Annotated[Path, typer.Option(help="Folder of the teacher networks.")]
 ThreadsOption = Annotated[int, typer.Option(help="CPU threads.")]
 log = logging.getLogger("deid.train")
@@ -111,6 +117,7 @@ def data_command(
 def attributes_command(
     data: DataOption,
     out: OutOption,
+    teachers: LabellersOption = None,
     steps: StepsOption = 4000,
     seconds: SecondsOption = 1e9,
     batch: BatchOption = None,
@@ -121,17 +128,15 @@ def attributes_command(
     """Train the attribute network (landmarks, pose, expression) into --out."""
     from jobs.training import RunOptions, run_attributes
 
-    run_attributes(RunOptions(data, out, steps, seconds, resume, init_from, threads, batch))
+    options = RunOptions(data, out, steps, seconds, resume, init_from, threads, batch)
+    run_attributes(options, teachers)
 
 
 @app.command("encoder")
 def encoder_command(
     data: DataOption,
     out: OutOption,
-    teachers: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the teacher networks: labels ever new pictures and morphs."),
-    ] = None,
+    teachers: LabellersOption = None,
     steps: StepsOption = 20_000,
     seconds: SecondsOption = 1e9,
     batch: BatchOption = None,

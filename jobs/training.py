@@ -32,6 +32,7 @@ from deid_ops.models.ship import (
     ship_target_oriented,
 )
 from deid_ops.swap.retarget import FaceShape
+from deid_ops.train.attribute_lessons import OnlineLabeller, online_lessons
 from deid_ops.train.attributes import AttributeTraining, shape_of_pack, train_attributes
 from deid_ops.train.data import Pack
 from deid_ops.train.distil import OnlineTeacher
@@ -48,6 +49,7 @@ from deid_ops.train.files import (
 from deid_ops.train.generator import train_generator
 from deid_ops.train.loop import Budget
 from deid_ops.train.painting import GeneratorTraining
+from deid_ops.train.teachers import Teachers
 
 log = logging.getLogger("deid.train")
 TEACHER_FILE = "mobilefacenet_foamliu_ms1m.pt"
@@ -104,21 +106,27 @@ def progress(total: int) -> Callable[[int, Mapping[str, float]], None]:
     return report
 
 
-def run_attributes(options: RunOptions) -> None:
-    """Train the attribute network."""
+def run_attributes(options: RunOptions, teachers: Path | None = None) -> None:
+    """Train the attribute network: on what its teachers say of varied crops, or on the labels."""
     pack, shape_file = options.prepare(), options.out / SHAPE_FILE
     if not shape_file.exists():
         shape_of_pack(pack).save(shape_file, {"pack": pack.meta["sha256"]["mesh_xyz_px"]})
+    shape, config, lessons = FaceShape.load(shape_file), options.batched(AttributeTraining()), None
+    if teachers is not None:
+        expression = np.asarray(pack.columns["expression"][pack.rows(0)])
+        labeller = OnlineLabeller(Teachers(teachers, options.threads), shape, expression)
+        lessons = online_lessons(pack, config.batch, labeller)
     net = train_attributes(
         pack,
-        FaceShape.load(shape_file),
-        options.batched(AttributeTraining()),
+        shape,
+        config,
         options.budget(),
         options.out / "attributes.pt",
         time.monotonic,
         progress(options.steps),
         resume=options.resume,
         start_from=start_from(blank_attributes(), options.init_from),
+        lessons=lessons,
     )
     save_weights(net, options.out / ATTRIBUTES_AVERAGE)
 

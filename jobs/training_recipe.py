@@ -100,7 +100,7 @@ def run_recipe(
     steps: list[tuple[Path, Callable[[], object]]] = [
         (
             attributes / ATTRIBUTES_AVERAGE,
-            lambda: run_attributes(options(attributes, recipe.attributes)),
+            lambda: run_attributes(options(attributes, recipe.attributes), teachers),
         ),
         (
             encoder / ENCODER_AVERAGE,

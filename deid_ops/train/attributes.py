@@ -1,9 +1,9 @@
-"""Train the attribute network on the teacher's labels.
+"""Train the attribute network on its teachers' labels.
 
-Command: `deid train attributes --data PACK --out DIR`. Loss: smooth L1 of the landmarks, after
-either look, in eye distances (eyes, irises and lips count double: gaze and expression live there),
-place of lids and irises within their eyes, smooth L1 of the pose, binary cross-entropy of the
-expression coefficients.
+Command: `deid train attributes --data PACK --teachers DIR --out DIR`. Loss: smooth L1 of the
+landmarks, after either look, in eye distances (eyes, irises and lips count double: gaze and
+expression live there), place of lids and irises within their eyes, smooth L1 of the pose, binary
+cross-entropy of the expression coefficients.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from deid_ops.metrics.attributes import (
+    landmark_shift_percent,
+    rotation_angle_deg,
+    rotation_from_euler,
+)
 from deid_ops.models.attributes import AttributeNet
 from deid_ops.models.blocks import channels_last
 from deid_ops.swap.crop import EYE_DISTANCE_PX
-from deid_ops.swap.layout import MESH_INDEX, N_POINTS, group_slice
+from deid_ops.swap.layout import N_POINTS, group_slice
 from deid_ops.swap.retarget import FaceShape
-from deid_ops.train.augment import (
-    EXPRESSION_MIRROR,
-    Jitter,
-    lower_resolution,
-    mirror_points,
-    mirror_pose,
-    move_points,
-    photometric,
-    random_similarity,
-    warp,
+from deid_ops.train.attribute_lessons import (
+    AttributeLabels,
+    AttributeLesson,
+    Lessons,
+    load_labels,
+    stored_lessons,
 )
 from deid_ops.train.data import Pack
 from deid_ops.train.loop import (
@@ -47,8 +48,7 @@ from deid_ops.train.loop import (
     to_float01,
 )
 from deid_ops.train.losses import eye_difference
-from deid_ops.train.shape import fit_shape, pose_labels
-from deid_ops.types import F32, U8
+from deid_ops.train.shape import fit_shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,29 +61,8 @@ class AttributeTraining:
     weight_decay: float = 0.02
     ema: float = 0.998
     seed: int = 11
-
-
-@dataclass(frozen=True, slots=True)
-class AttributeLabels:
-    """Crops and labels of the chosen rows, in memory."""
-
-    crops_rgb: U8  # [n, 128, 128, 3]
-    points_px: F32  # [n, 136, 2]
-    pose_deg: F32  # [n, 3]
-    expression: F32  # [n, 52]
-
-
-def load_labels(pack: Pack, shape: FaceShape, split: int) -> AttributeLabels:
-    """Read one split of a pack."""
-    rows = pack.rows(split)
-    mesh = np.asarray(pack.columns["mesh_xyz_px"][rows])
-    expression = np.asarray(pack.columns["expression"][rows])
-    return AttributeLabels(
-        np.asarray(pack.columns["crops_rgb"][rows]),
-        np.ascontiguousarray(mesh[:, list(MESH_INDEX), :2]),
-        pose_labels(mesh, shape, expression),
-        expression,
-    )
+    validate_every: int = 250  # steps
+    validation_rows: int = 512  # at most
 
 
 def shape_of_pack(pack: Pack) -> FaceShape:
@@ -103,12 +82,11 @@ def point_weights() -> Tensor:
     return weights / weights.mean()
 
 
-def attribute_loss(
-    net: AttributeNet, images: Tensor, points: Tensor, pose: Tensor, expression: Tensor
-) -> dict[str, Tensor]:
+def attribute_loss(net: AttributeNet, lesson: AttributeLesson) -> dict[str, Tensor]:
     """Return the losses of a batch, unweighted sums are the total."""
     # Full precision: at these widths batch normalisation makes bf16 slower, not faster.
-    got_points, got_pose, logits, first = net.with_first_look(images)
+    got_points, got_pose, logits, first = net.with_first_look(lesson.images01)
+    points, pose, expression = lesson.points_px, lesson.pose_deg, lesson.expression
     return {
         "points": _points_loss(got_points, points) * 0.3,
         "first": _points_loss(first, points) * 0.2,
@@ -124,28 +102,6 @@ def _points_loss(got_px: Tensor, wanted_px: Tensor) -> Tensor:
     return (per_point.mean(-1) * point_weights()).mean()
 
 
-def augmented_batch(
-    labels: AttributeLabels, rows: np.ndarray, mirror: Tensor, rng: np.random.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return a jittered batch: images, landmarks, pose, expression."""
-    jitter = Jitter()
-    images = to_float01(labels.crops_rgb[rows])
-    points = torch.from_numpy(labels.points_px[rows])
-    pose = torch.from_numpy(labels.pose_deg[rows])
-    expression = torch.from_numpy(labels.expression[rows])
-    flip = torch.from_numpy(rng.random(len(rows)) < 0.5)
-    images = torch.where(flip[:, None, None, None], images.flip(3), images)
-    points = torch.where(flip[:, None, None], mirror_points(points, mirror), points)
-    pose = torch.where(flip[:, None], mirror_pose(pose), pose)
-    mirrored = expression[:, torch.from_numpy(EXPRESSION_MIRROR)]
-    expression = torch.where(flip[:, None], mirrored, expression)
-    matrix = random_similarity(len(rows), rng, jitter)
-    roll = torch.rad2deg(torch.atan2(matrix[:, 1, 0], matrix[:, 0, 0]))
-    pose = pose + torch.stack([roll, torch.zeros_like(roll), torch.zeros_like(roll)], 1)
-    images = photometric(lower_resolution(warp(images, matrix), rng, jitter), rng, jitter)
-    return images, move_points(points, matrix), pose, expression
-
-
 def train_attributes(
     pack: Pack,
     shape: FaceShape,
@@ -157,6 +113,7 @@ def train_attributes(
     *,
     resume: bool = False,
     start_from: AttributeNet | None = None,
+    lessons: Lessons | None = None,
 ) -> AttributeNet:
     """Train and return the averaged network.
 
@@ -170,8 +127,10 @@ def train_attributes(
         report: progress.
         resume: continue from `checkpoint`.
         start_from: begin with these weights (for example read from a shipped ONNX file).
+        lessons: of `online_lessons`; without them the pack's labels are fitted.
     """
     labels = load_labels(pack, shape, 0)
+    lessons = lessons or stored_lessons(labels, shape, config.batch)
     torch.manual_seed(config.seed)
     net = start_from or AttributeNet(torch.from_numpy(labels.points_px.mean(0)))
     channels_last(net).train()
@@ -182,17 +141,37 @@ def train_attributes(
     state = State({"net": net, "average": average, "optimiser": optimiser}, config.seed)
     if resume and checkpoint is not None:
         state.load(checkpoint)
-    mirror = torch.from_numpy(shape.mirror.astype(np.int64))
+    held = load_labels(pack, shape, 1, config.validation_rows)
 
     def step(number: int) -> Mapping[str, float]:
-        rows = state.rng.integers(0, len(labels.points_px), config.batch)
-        images, points, pose, expression = augmented_batch(labels, rows, mirror, state.rng)
-        images = images.contiguous(memory_format=torch.channels_last)
-        losses = attribute_loss(net, images, points, pose, expression)
+        losses = attribute_loss(net, lessons(state.rng))
         set_rate(optimiser, config.rate * half_cosine(number, budget.max_steps, config.warmup))
         descend(list(losses.values()), optimiser)
         average.update(net, number)
+        if len(held.points_px) and (number + 1) % config.validate_every == 0:
+            report(number + 1, agreement(average.net, held))
         return {name: float(value.detach()) for name, value in losses.items()}
 
     run(state, step, budget, checkpoint, clock, report)
     return average.net
+
+
+@torch.no_grad()
+def agreement(net: AttributeNet, held: AttributeLabels, batch: int = 64) -> dict[str, float]:
+    """Compare what a network reads with the labels of held-out faces.
+
+    Returns:
+        `held_landmark_shift_percent` of the eye distance, `held_pose_error_deg`.
+    """
+    shifts, angles = [], []
+    for i in range(0, len(held.points_px), batch):
+        part = slice(i, i + batch)
+        points, pose, _ = (v.numpy() for v in net(to_float01(held.crops_rgb[part])))
+        eyes_px = np.full(len(points), EYE_DISTANCE_PX, dtype=np.float32)
+        shifts.append(landmark_shift_percent(held.points_px[part], points, eyes_px))
+        turned = (rotation_from_euler(p) for p in (held.pose_deg[part], pose))
+        angles.append(rotation_angle_deg(*turned))
+    return {
+        "held_landmark_shift_percent": float(np.concatenate(shifts).mean()),
+        "held_pose_error_deg": float(np.concatenate(angles).mean()),
+    }

@@ -38,8 +38,7 @@ from deid_ops.train.loop import (
     to_float01,
 )
 from deid_ops.train.losses import encoder_view
-from deid_ops.train.variations import PackCrops, Variations, vary
-from deid_ops.types import I64
+from deid_ops.train.variations import Variations, varied_pictures
 
 JITTER = Jitter(rotation_deg=6.0, scale=0.05, shift_px=2.5, low_resolution=0.3, smallest=0.25)
 
@@ -94,17 +93,10 @@ def online_lessons(
     pack: Pack, batch: int, variations: Variations, teacher: OnlineTeacher
 ) -> Lessons:
     """Return a source of lessons that the teacher gives on varied pictures."""
-    rows, crops = pack.rows(0), pack.columns["crops_rgb"]
-    whole = rows[(pack.columns["inside_bits"][rows] == 255).all(1)]
-
-    def faces(chosen: I64) -> PackCrops:
-        return PackCrops(crops[chosen], pack.inside(chosen))
+    draw = varied_pictures(pack, batch, variations)
 
     def lesson(rng: np.random.Generator) -> Lesson:
-        first, second = rows[rng.integers(0, len(rows), (2, batch))]
-        around = crops[whole[rng.integers(0, len(whole), batch)]] if len(whole) else None
-        images = vary(faces(first), faces(second), around, rng, variations)
-        view = to_float01(images)
+        view = to_float01(draw(rng))
         return Lesson(view, *teacher(view))
 
     return lesson

@@ -1,27 +1,41 @@
 """Training faces without limit: new people and new pictures out of aligned crops.
 
-They serve a student whose teacher looks at the very same picture, so nothing here has to keep an
-identity. Two crops are mixed into a person nobody is (`morph`); what a tight picture does not
-show is taken from a picture that does (`complete`: else a network learns repeated borders instead
-of hair); then the face is placed and bent (`place`), lit (`relight`), covered in part (`cover`)
-and seen by a worse camera (`degrade`).
+They serve students whose teacher looks at the very same picture, so nothing here has to keep an
+identity or a landmark. Two crops are mixed into a person nobody is (`morph`); what a tight picture
+does not show is taken from a picture that does (`complete`: else a network learns repeated borders
+instead of hair); then the face is placed and bent (`place`), lit (`relight`), covered in part
+(`cover`) and seen by a worse camera (`degrade`).
 
 Convention: RGB uint8 images `[h, w, 3]`, pixel centres at integers. Crops are `CROP_SIZE_PX`
-square, results are the `ENCODER_SIZE_PX` window of a recogniser. All random numbers come from the
+square, results are a window of them: a recogniser's or the whole. All random numbers come from the
 generator that is passed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from deid_ops.swap.crop import CROP_OFFSET_XY_PX, CROP_SIZE_PX, ENCODER_SIZE_PX
-from deid_ops.types import F32, U8
+from deid_ops.train.data import Pack
+from deid_ops.types import F32, I64, U8
 
 FIELD_CELLS = 4  # random fields have this many values a side, smoothly enlarged
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The square of a crop that a network sees, in crop pixels."""
+
+    offset_xy_px: tuple[int, int]
+    size_px: int
+
+
+RECOGNISER = Window(CROP_OFFSET_XY_PX, ENCODER_SIZE_PX)
+WHOLE_CROP = Window((0, 0), CROP_SIZE_PX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +56,7 @@ class Variations:
     grey: float = 0.1
     cover: float = 0.1
     degrade: float = 0.3
+    window: Window = RECOGNISER
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +84,7 @@ def vary(
         config: shares and strengths.
 
     Returns:
-        [n, 112, 112, 3].
+        [n, s, s, 3], `s` the window's size.
     """
     faces = []
     for row, (face, other) in enumerate(zip(crops.rgb, others.rgb, strict=True)):
@@ -83,6 +98,24 @@ def vary(
             new = cover(new, other, rng)
         faces.append(degrade(new, rng) if rng.random() < config.degrade else new)
     return np.stack(faces)
+
+
+def varied_pictures(
+    pack: Pack, batch: int, config: Variations
+) -> Callable[[np.random.Generator], U8]:
+    """Return a source of varied pictures [batch, s, s, 3] of a pack's training faces."""
+    rows, crops = pack.rows(0), pack.columns["crops_rgb"]
+    whole = rows[(pack.columns["inside_bits"][rows] == 255).all(1)]
+
+    def faces(chosen: I64) -> PackCrops:
+        return PackCrops(crops[chosen], pack.inside(chosen))
+
+    def draw(rng: np.random.Generator) -> U8:
+        first, second = rows[rng.integers(0, len(rows), (2, batch))]
+        around = crops[whole[rng.integers(0, len(whole), batch)]] if len(whole) else None
+        return vary(faces(first), faces(second), around, rng, config)
+
+    return draw
 
 
 def random_field(size_px: int, rng: np.random.Generator) -> F32:
@@ -128,7 +161,7 @@ def blend(first: U8, second: F32, share_of_first: F32) -> U8:
 
 
 def place(crop: U8, rng: np.random.Generator, config: Variations) -> U8:
-    """Mirror, turn, scale, stretch, shift and bend a crop; returns the 112 px window of it."""
+    """Mirror, turn, scale, stretch, shift and bend a crop; returns the window of it."""
     angle = np.deg2rad(rng.uniform(-1, 1) * config.rotation_deg)
     scale, stretch = np.exp(rng.uniform(-1, 1, 2) * (config.scale, config.stretch / 2))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -136,9 +169,10 @@ def place(crop: U8, rng: np.random.Generator, config: Variations) -> U8:
     if rng.random() < 0.5:
         crop_from_new[:, 0] *= -1.0
     centre = (CROP_SIZE_PX - 1) / 2 + rng.uniform(-1, 1, 2) * config.shift_px
-    axes = [np.arange(ENCODER_SIZE_PX) + o - (CROP_SIZE_PX - 1) / 2 for o in CROP_OFFSET_XY_PX]
+    size = config.window.size_px
+    axes = [np.arange(size) + o - (CROP_SIZE_PX - 1) / 2 for o in config.window.offset_xy_px]
     x, y = np.meshgrid(*(axis.astype(np.float32) for axis in axes))
-    bend = [random_field(ENCODER_SIZE_PX, rng) * config.bend_px for _ in range(2)]
+    bend = [random_field(size, rng) * config.bend_px for _ in range(2)]
     maps = [
         (row[0] * x + row[1] * y + offset + moved).astype(np.float32)
         for row, offset, moved in zip(crop_from_new, centre, bend, strict=True)
@@ -174,7 +208,11 @@ def degrade(face: U8, rng: np.random.Generator) -> U8:
     size, way = len(face), int(rng.integers(5))
     if way == 0:
         small = int(size * rng.uniform(0.22, 0.8))
-        shrunk = cv2.resize(face, (small, small), interpolation=cv2.INTER_AREA)
+        shrunk = np.asarray(
+            cv2.resize(face, (small, small), interpolation=cv2.INTER_AREA), np.uint8
+        )
+        if rng.random() < 0.5:  # a small face in a packed video
+            shrunk = _packed(shrunk, int(rng.integers(40, 90)))
         worse = cv2.resize(shrunk, (size, size), interpolation=cv2.INTER_LINEAR)
     elif way == 1:
         worse = cv2.GaussianBlur(face, (0, 0), float(rng.uniform(0.5, 2.2)))
@@ -188,7 +226,11 @@ def degrade(face: U8, rng: np.random.Generator) -> U8:
         noise = rng.standard_normal(face.shape, dtype=np.float32) * float(rng.uniform(3, 14))
         worse = np.clip(face + noise, 0, 255)
     else:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(12, 60))]
-        _, packed = cv2.imencode(".jpg", face, quality)
-        return np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), dtype=np.uint8)
+        worse = _packed(face, int(rng.integers(12, 60)))
     return np.asarray(worse, dtype=np.uint8)
+
+
+def _packed(image: U8, quality: int) -> U8:
+    """Write an image as JPEG and read it again."""
+    _, packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), dtype=np.uint8)

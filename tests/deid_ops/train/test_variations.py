@@ -9,6 +9,7 @@ import pytest
 
 from deid_ops.swap.crop import ENCODER_SLICE
 from deid_ops.train.variations import (
+    WHOLE_CROP,
     PackCrops,
     Variations,
     complete,
@@ -46,6 +47,13 @@ def test_varied_faces_depend_on_the_generator_alone() -> None:
     assert a.dtype == np.uint8
     assert (a == b).all()
     assert (a != c).any(axis=(1, 2, 3)).all()
+
+
+def test_the_window_may_be_the_whole_crop() -> None:
+    new = _vary(0, replace(STILL, window=WHOLE_CROP)).astype(int)
+    faces = _faces(12, 1).rgb.astype(int)
+    gaps = np.stack([np.abs(new - which).max((1, 2, 3)) for which in (faces, faces[:, :, ::-1])])
+    assert gaps.min(0).max() <= 1
 
 
 def test_nothing_wanted_leaves_the_window_or_its_mirror_image() -> None:

@@ -1,0 +1,173 @@
+"""What the attribute network is taught with: crops, landmarks, pose and expression.
+
+Two sources. *Stored*: the pack's labels of the clean crops, moved along with a jitter. *Online*:
+the teachers look at the very picture the student sees, so it may be bent, mixed and degraded at
+will (`variations.py`). The second is what carries over to strangers and to footage: a fixed set is
+learnt by heart, and labels of clean crops say nothing about how a small, packed face is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from deid_ops.swap.layout import MESH_INDEX
+from deid_ops.swap.retarget import FaceShape
+from deid_ops.train.augment import (
+    EXPRESSION_MIRROR,
+    Jitter,
+    lower_resolution,
+    mirror_points,
+    mirror_pose,
+    move_points,
+    photometric,
+    random_similarity,
+    warp,
+)
+from deid_ops.train.data import Pack
+from deid_ops.train.loop import to_float01
+from deid_ops.train.shape import pose_labels
+from deid_ops.train.teachers import MESH_SIZE_PX, Teachers
+from deid_ops.train.variations import WHOLE_CROP, Variations, varied_pictures
+from deid_ops.types import F32, I64, U8
+
+FOR_ATTRIBUTES = Variations(
+    morph=0.3,
+    by_region=0.8,
+    rotation_deg=12.0,
+    scale=0.12,
+    stretch=0.12,
+    shift_px=5.0,
+    bend_px=1.2,
+    degrade=0.5,
+    window=WHOLE_CROP,
+)
+_SURE = 0.5  # of the mesh network's presence; below it sees no face and its points mean nothing
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeLabels:
+    """Crops and labels of the chosen rows, in memory."""
+
+    crops_rgb: U8  # [n, 128, 128, 3]
+    points_px: F32  # [n, 136, 2]
+    pose_deg: F32  # [n, 3]
+    expression: F32  # [n, 52]
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeLesson:
+    """A batch of pictures and what the teachers say about them."""
+
+    images01: Tensor  # [n, 3, 128, 128]
+    points_px: Tensor  # [n, 136, 2]
+    pose_deg: Tensor  # [n, 3]
+    expression: Tensor  # [n, 52]
+
+
+Lessons = Callable[[np.random.Generator], AttributeLesson]
+
+
+class OnlineLabeller:
+    """The mesh and expression teachers, asked about crops while the student learns.
+
+    Args:
+        teachers: the labelling networks.
+        shape: the mean face; poses are against it.
+        expression: [m, 52] of the training set. The mean face is bent by its mean, as for the
+            stored labels, so that a pose does not depend on the batch it is read in.
+    """
+
+    def __init__(self, teachers: Teachers, shape: FaceShape, expression: F32) -> None:
+        self._teachers, self._shape = teachers, shape
+        self._mean_expression = expression.mean(axis=0, keepdims=True)
+
+    def __call__(self, crops_rgb: U8) -> AttributeLabels:
+        """Label crops [n, 128, 128, 3]; those without a face are left out."""
+        size = (MESH_SIZE_PX, MESH_SIZE_PX)
+        fine = np.stack([cv2.resize(c, size, interpolation=cv2.INTER_LINEAR) for c in crops_rgb])
+        mesh, presence = self._teachers.mesh(fine)
+        sure = presence >= _SURE
+        mesh = mesh[sure]
+        return AttributeLabels(
+            crops_rgb[sure],
+            np.ascontiguousarray(mesh[:, list(MESH_INDEX), :2]),
+            pose_labels(mesh, self._shape, self._mean_expression),
+            self._teachers.expression(mesh),
+        )
+
+
+def load_labels(
+    pack: Pack, shape: FaceShape, split: int, most: int | None = None
+) -> AttributeLabels:
+    """Read one split of a pack, or `most` of its faces, taken evenly over its sources."""
+    rows = pack.rows(split)
+    if most is not None and most < len(rows):
+        rows = rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
+    mesh = np.asarray(pack.columns["mesh_xyz_px"][rows])
+    expression = np.asarray(pack.columns["expression"][rows])
+    return AttributeLabels(
+        np.asarray(pack.columns["crops_rgb"][rows]),
+        np.ascontiguousarray(mesh[:, list(MESH_INDEX), :2]),
+        pose_labels(mesh, shape, expression),
+        expression,
+    )
+
+
+def stored_lessons(labels: AttributeLabels, shape: FaceShape, batch: int) -> Lessons:
+    """Return a source of lessons from the labels of a pack."""
+    mirror = torch.from_numpy(shape.mirror.astype(np.int64))
+
+    def lesson(rng: np.random.Generator) -> AttributeLesson:
+        return jittered(labels, rng.integers(0, len(labels.points_px), batch), mirror, rng)
+
+    return lesson
+
+
+def online_lessons(
+    pack: Pack,
+    batch: int,
+    labeller: Callable[[U8], AttributeLabels],
+    variations: Variations = FOR_ATTRIBUTES,
+) -> Lessons:
+    """Return a source of lessons that the teachers give on varied pictures.
+
+    Pictures in which they see no face are left out, so a lesson may be shorter than `batch`.
+    """
+    draw = varied_pictures(pack, batch, variations)
+
+    def lesson(rng: np.random.Generator) -> AttributeLesson:
+        labels = labeller(draw(rng))
+        return AttributeLesson(
+            to_float01(labels.crops_rgb),
+            *(torch.from_numpy(v) for v in (labels.points_px, labels.pose_deg, labels.expression)),
+        )
+
+    return lesson
+
+
+def jittered(
+    labels: AttributeLabels, rows: I64, mirror: Tensor, rng: np.random.Generator
+) -> AttributeLesson:
+    """Return jittered crops and the labels moved along with them."""
+    jitter = Jitter()
+    images = to_float01(labels.crops_rgb[rows])
+    points = torch.from_numpy(labels.points_px[rows])
+    pose = torch.from_numpy(labels.pose_deg[rows])
+    expression = torch.from_numpy(labels.expression[rows])
+    flip = torch.from_numpy(rng.random(len(rows)) < 0.5)
+    images = torch.where(flip[:, None, None, None], images.flip(3), images)
+    points = torch.where(flip[:, None, None], mirror_points(points, mirror), points)
+    pose = torch.where(flip[:, None], mirror_pose(pose), pose)
+    mirrored = expression[:, torch.from_numpy(EXPRESSION_MIRROR)]
+    expression = torch.where(flip[:, None], mirrored, expression)
+    matrix = random_similarity(len(rows), rng, jitter)
+    roll = torch.rad2deg(torch.atan2(matrix[:, 1, 0], matrix[:, 0, 0]))
+    pose = pose + torch.stack([roll, torch.zeros_like(roll), torch.zeros_like(roll)], 1)
+    images = photometric(lower_resolution(warp(images, matrix), rng, jitter), rng, jitter)
+    return AttributeLesson(images, move_points(points, matrix), pose, expression)
