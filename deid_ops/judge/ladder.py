@@ -36,7 +36,8 @@ class LadderParams:
         max_turn: 0 frontal, 1 profile. Beyond 0.55 (half profiles) the
             painter, who learned from portraits, puts a frontal face on a cheek.
         max_blur: 0 sharp, 1 no detail left.
-        min_score: detector score; less certain faces are redacted.
+        min_score: detector score; less certain faces are redacted, and so are all of a track that
+            is mostly less certain: it is no face, or one that would come and go.
         replace_filled: whether boxes that were interpolated, extended or repaired may be replaced
             when they have landmarks.
         other_anchors: further anchors tried for a track that fails.
@@ -142,7 +143,7 @@ def gate_faces(
     causes = (
         (~detected & ~(filled_allowed & tracks.has_landmarks), Reason.NOT_DETECTED),
         (~tracks.has_landmarks, Reason.NO_LANDMARKS),
-        (detected & (tracks.score < params.min_score), Reason.LOW_SCORE),
+        (np.minimum(tracks.score, usual_score(tracks)) < params.min_score, Reason.LOW_SCORE),
         (tracks.eye_distance_px < params.min_eye_distance_px, Reason.TOO_SMALL),
         (tracks.turn > params.max_turn, Reason.TOO_TURNED),
         (tracks.blur > params.max_blur, Reason.TOO_BLURRED),
@@ -153,6 +154,16 @@ def gate_faces(
             if reasons[row] is None:
                 reasons[row] = cause
     return tuple(reasons)
+
+
+def usual_score(tracks: FaceTracks) -> F32:
+    """Return [n] the median score of the detections in each row's track; 0 where it has none."""
+    scores = np.zeros(len(tracks), dtype=np.float32)
+    detected = tracks.origin == BoxOrigin.DETECTED
+    for track in np.unique(tracks.track[detected]):
+        of_track = tracks.track == track
+        scores[of_track] = np.median(tracks.score[of_track & detected])
+    return scores
 
 
 def judge_faces(slack: F32, found_again: Bool, params: LadderParams) -> Verdict:

@@ -42,7 +42,7 @@ def tracks(n=1, **columns):
         ({"blur": [0.95]}, Reason.TOO_BLURRED),
         ({"score": [0.1]}, Reason.LOW_SCORE),
         ({"has_landmarks": [False]}, Reason.NO_LANDMARKS),
-        ({"origin": [BoxOrigin.INTERPOLATED]}, None),
+        ({"origin": [BoxOrigin.INTERPOLATED]}, Reason.LOW_SCORE),  # of a track without detections
         ({"origin": [BoxOrigin.EXTENDED], "has_landmarks": [False]}, Reason.NOT_DETECTED),
         ({"origin": [BoxOrigin.REPAIRED]}, Reason.NOT_DETECTED),
         ({"eye_distance_px": [5], "turn": [0.9], "score": [0.1]}, Reason.LOW_SCORE),
@@ -50,6 +50,19 @@ def tracks(n=1, **columns):
 )
 def test_gate(columns, reason):
     assert gate_faces(tracks(**columns), PARAMS) == (reason,)
+
+
+def test_a_track_that_is_mostly_uncertain_is_redacted_as_a_whole():
+    sure, unsure = PARAMS.min_score + 0.3, PARAMS.min_score - 0.1
+    found, filled = BoxOrigin.DETECTED, BoxOrigin.INTERPOLATED
+    mixed = tracks(
+        8,
+        track=[0, 0, 0, 0, 1, 1, 1, 1],
+        origin=[found, found, filled, found, found, found, filled, found],
+        score=[unsure, sure, sure, unsure, unsure, sure, unsure, sure],
+    )
+    low = Reason.LOW_SCORE
+    assert gate_faces(mixed, PARAMS) == (low, low, low, low, low, None, low, None)
 
 
 def test_limits_themselves_pass_the_gate():
@@ -70,8 +83,9 @@ def test_policy_and_missing_generator_redact_all():
 
 def test_filled_boxes_can_be_excluded():
     strict = LadderParams(replace_filled=False)
-    filled = tracks(origin=[BoxOrigin.INTERPOLATED])
-    assert gate_faces(filled, strict) == (Reason.NOT_DETECTED,)
+    filled = tracks(2, origin=[BoxOrigin.DETECTED, BoxOrigin.INTERPOLATED])
+    assert gate_faces(filled, PARAMS) == (None, None)
+    assert gate_faces(filled, strict) == (None, Reason.NOT_DETECTED)
 
 
 def test_every_judge_must_be_content_and_nan_fails():
