@@ -11,7 +11,7 @@ Convention
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import IntEnum, StrEnum
 from fractions import Fraction
 from typing import Any
@@ -90,7 +90,8 @@ class Faces:
 
     Rows are sorted by `frame_index`. `embedding` is the conditioning encoder's unit vector, or a
     row of zeros where `has_embedding` is false (embeddings are taken on a stride, not everywhere).
-    It exists in memory and on one Ray edge only, never in a table.
+    `guard_vector` is a judge's, taken of fewer faces still: a row of zeros where it was not. Both
+    exist in memory and on one Ray edge only, never in a table.
     """
 
     frame_index: I32  # [n]
@@ -102,18 +103,23 @@ class Faces:
     turn: F32  # [n] in [0, 1], 0 frontal, 1 profile
     embedding: F32  # [n, d]
     has_embedding: Bool  # [n]
+    guard_vector: F32 = field(default_factory=lambda: np.zeros(0, np.float32))  # [n, g]
 
     def __post_init__(self) -> None:
         """Freeze the arrays and compare their lengths."""
         n = len(self.frame_index)
+        if np.ndim(self.guard_vector) < 2:
+            _set(self, "guard_vector", np.zeros((n, 0), np.float32))
         _set(self, "frame_index", frozen_array(self.frame_index, np.int32, (n,), "frame_index"))
         _set(self, "boxes_xyxy_px", frozen_array(self.boxes_xyxy_px, np.float32, (n, 4), "boxes"))
         marks = frozen_array(self.landmarks_xy_px, np.float32, (n, 5, 2), "landmarks_xy_px")
         _set(self, "landmarks_xy_px", marks)
         for name in ("score", "eye_distance_px", "blur", "turn"):
             _set(self, name, frozen_array(getattr(self, name), np.float32, (n,), name))
-        dim = np.shape(self.embedding)[-1] if np.ndim(self.embedding) == 2 else 0
-        _set(self, "embedding", frozen_array(self.embedding, np.float32, (n, dim), "embedding"))
+        for name in ("embedding", "guard_vector"):
+            vectors = getattr(self, name)
+            dim = np.shape(vectors)[-1] if np.ndim(vectors) == 2 else 0
+            _set(self, name, frozen_array(vectors, np.float32, (n, dim), name))
         _set(self, "has_embedding", frozen_array(self.has_embedding, np.bool_, (n,), "has_emb"))
         if n and np.any(np.diff(self.frame_index) < 0):
             raise InvariantError("Faces: rows are not sorted by frame_index")
@@ -122,11 +128,11 @@ class Faces:
         return len(self.frame_index)
 
     @classmethod
-    def empty(cls, embedding_dim: int = 0) -> Faces:
+    def empty(cls, embedding_dim: int = 0, guard_dim: int = 0) -> Faces:
         """No faces at all."""
         z: Any = np.zeros(0)  # each array is cast to its own type at birth
         boxes, points, vectors = (_no_rows(4), _no_rows(5, 2), _no_rows(embedding_dim))
-        return cls(z, boxes, points, z, z, z, z, vectors, z)
+        return cls(z, boxes, points, z, z, z, z, vectors, z, _no_rows(guard_dim))
 
     def take(self, rows: npt.NDArray[Any]) -> Faces:
         """Return the given rows (indices or a boolean mask), in that order."""

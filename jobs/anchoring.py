@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
 
-from deid_ops.anchors.bank import AnchorBank
+from deid_ops.anchors.bank import AnchorBank, Appearance
 from deid_ops.anchors.choose import AnchorChoice, choose_anchor
+from deid_ops.swap.conditions import unit_rows
 from deid_ops.types import F32
 from jobs.config import JobConfig
-from jobs.models import anchor_bank
+from jobs.models import anchor_bank, calibration_file, judge_name
 from jobs.rows import Row
+from jobs.weights import sha256_of
+
+log = logging.getLogger("deid.anchors")
+
+
+@dataclass(frozen=True)
+class PersonViews:
+    """How two encoders see a person; None where no face was good enough. Biometric: memory only."""
+
+    own_unit: F32 | None  # [d] the conditioning encoder
+    guard_unit: F32 | None = None  # [g] the first judge
 
 
 @dataclass(frozen=True)
@@ -35,10 +48,11 @@ class Anchors:
         self.bank: AnchorBank = anchor_bank(config)
         self._config = config
         self._key = secret_key
+        self._appearance = _usable_appearance(self.bank, config)
 
     def choose(
         self,
-        person_unit: F32 | None,
+        person: PersonViews,
         scope_id: str,
         person_id: str,
         taken: Collection[int] = (),
@@ -47,7 +61,7 @@ class Anchors:
         """Choose a person's anchor and its further ones.
 
         Args:
-            person_unit: [d] unit vector, or None where no face was good enough for one.
+            person: what the encoders see.
             scope_id: identity scope.
             person_id: person within the scope.
             taken: anchors of all other persons of the scope; avoided while the bank lasts.
@@ -57,28 +71,41 @@ class Anchors:
         distance = -1.0
         for number in range(1 + self._config.replace.other_anchors):
             name = person_id if number == 0 else f"{person_id}#{number}"
-            choice = self._one(person_unit, scope_id, name, {*taken, *live, *chosen} - {-1})
+            choice = self._one(person, scope_id, name, {*taken, *live, *chosen} - {-1})
             if choice is None:
-                choice = self._one(person_unit, scope_id, name, {*live, *chosen} - {-1})
+                choice = self._one(person, scope_id, name, {*live, *chosen} - {-1})
             chosen.append(-1 if choice is None else choice.anchor_id)
             if number == 0 and choice is not None and choice.distance_to_person is not None:
                 distance = choice.distance_to_person
         return AnchorSet(tuple(chosen), distance)
 
     def _one(
-        self, person_unit: F32 | None, scope_id: str, name: str, occupied: set[int]
+        self, person: PersonViews, scope_id: str, name: str, occupied: set[int]
     ) -> AnchorChoice | None:
         section = self._config.anchors
         return choose_anchor(
             self.bank,
-            person_unit,
+            person.own_unit,
             self._key,
             scope_id,
             name,
             occupied,
             window=(section.window_min, section.window_max),
             apart_min=section.apart_min,
+            appearance_distance=self._appearance_distance(person.guard_unit),
+            appearance_window=(section.appearance_min, section.appearance_max),
         )
+
+    def _appearance_distance(self, guard_unit: F32 | None) -> F32 | None:
+        """Return [m] how far a person is from the faces painted with each anchor."""
+        if guard_unit is None or self._appearance is None:
+            return None
+        calibration, name = calibration_file(), self._appearance.encoder
+        centred = (
+            calibration.centred(name, v) for v in (guard_unit[None], self._appearance.vectors)
+        )
+        person, anchors = (unit_rows(v) for v in centred)
+        return np.asarray(1.0 - anchors @ person[0], dtype=np.float32)
 
     def of_tracks(self, row: Row) -> F32:
         """Return the first anchor of every track of a linked row, [t, d]; zeros where none is."""
@@ -103,3 +130,19 @@ class Anchors:
             return vector
 
         return anchor_of_track
+
+
+def _usable_appearance(bank: AnchorBank, config: JobConfig) -> Appearance | None:
+    """Return the bank's appearance where it is the first judge's, of the present generator."""
+    seen = bank.appearance
+    if seen is None or config.replace.generator is None or not config.audit.judges:
+        return None
+    if seen.encoder != judge_name(config.audit.judges[0]):
+        return None
+    if seen.painter_sha256 != sha256_of(config.replace.generator):
+        log.warning(
+            "the anchor bank's appearance is of another generator: anchors are chosen without it "
+            "(measure it again with `deid train appearance`)"
+        )
+        return None
+    return seen

@@ -227,6 +227,24 @@ def anchors_command(
     typer.echo(json.dumps(run_anchors(data, out, config, licence), indent=1))
 
 
+@app.command("appearance")
+def appearance_command(
+    models: Annotated[Path, typer.Option(help="Folder of files by `deid train export`.")],
+    data: DataOption,
+    anchors: Annotated[Path, typer.Option(help="anchors.npz of `deid train anchors`.")],
+    out: Annotated[Path, typer.Option(help="The anchors.npz to write; may be the same.")],
+    faces: Annotated[int, typer.Option(min=1, help="Faces each anchor is painted on.")] = 6,
+) -> None:
+    """Paint every anchor and keep in the bank how the first judge sees it.
+
+    With it anchors are chosen whose painted faces are far from the person, not only their vectors.
+    It belongs to one generator: run it again after each export.
+    """
+    from jobs.training_appearance import run_appearance
+
+    typer.echo(json.dumps(run_appearance(models, data, anchors, out, faces), indent=1))
+
+
 @app.command("export")
 def export_command(
     out: Annotated[Path, typer.Option(help="Folder for the ONNX files.")],

@@ -63,6 +63,10 @@ class AnchorSection(Section):
     window_min: float = Field(1.0, ge=0, le=2, description="cosine distance to the person")
     window_max: float = Field(1.3, ge=0, le=2)
     apart_min: float = Field(0.5, ge=0, le=2, description="distance between live persons' anchors")
+    appearance_min: float = Field(
+        1.05, ge=0, le=2, description="distance to the faces painted with an anchor, by a judge"
+    )
+    appearance_max: float = Field(1.35, ge=0, le=2)
 
 
 class ReplaceSection(Section):

@@ -22,7 +22,7 @@ from deid_ops.metrics.faceset import FaceSet
 from deid_ops.pipeline.settle import ReplaceModels, embed_for, settle_segment
 from deid_ops.pipeline.swap import Painter, swap_segment
 from deid_ops.redact.fill import CodeRange, Extent, RedactParams, draw_noise, fill_packed
-from deid_ops.swap.conditions import FaceConditions
+from deid_ops.swap.conditions import FaceConditions, unit_rows
 from deid_ops.swap.crop import (
     CROP_SIZE_PX,
     apply_matrices,
@@ -31,7 +31,7 @@ from deid_ops.swap.crop import (
     paste_crop,
 )
 from deid_ops.types import F32, I32, U8, FaceTracks, Reason
-from jobs.anchoring import Anchors
+from jobs.anchoring import Anchors, PersonViews
 from jobs.config import JobConfig
 from jobs.models import (
     FindAgain,
@@ -139,13 +139,10 @@ class OwnReplacement:
 
     def anchors_of_crops(self, crops: U8, points: F32, rng: np.random.Generator) -> F32:
         """Choose an anchor [n, d] for each crop, every one in a scope drawn from `rng`."""
-        vectors = np.concatenate(
-            [self._encoder.embed(c, p[None]) for c, p in zip(crops, points, strict=True)]
-        )
         scope = str(rng.integers(2**62))
         options = [
-            self._anchors.choose(v, f"{scope}/{i}", "person").anchor_ids
-            for i, v in enumerate(vectors)
+            self._anchors.choose(self._views([c], p[None]), f"{scope}/{i}", "person").anchor_ids
+            for i, (c, p) in enumerate(zip(crops, points, strict=True))
         ]
         return self._vectors([ids[0] for ids in options])
 
@@ -156,20 +153,13 @@ class OwnReplacement:
     def release(self, faces: FaceSet, secret_key: bytes) -> Treated:
         """Return the set as one release: one anchor per person, chosen with the given key."""
         anchors = Anchors(self._config, secret_key)
-        own = np.concatenate(
-            [
-                self._encoder.embed(image, points[None])
-                for image, points in zip(faces.images_bgr, faces.landmarks_xy_px, strict=True)
-            ]
-        )
         taken: set[int] = set()
         ids = np.zeros(len(faces), dtype=np.int64)
         for person in np.unique(faces.person):
             rows = np.flatnonzero(faces.person == person)
-            mean = own[rows].mean(axis=0)
-            vector = (mean / np.linalg.norm(mean)).astype(np.float32)
+            views = self._views([faces.images_bgr[i] for i in rows], faces.landmarks_xy_px[rows])
             # A bank smaller than the set gives an anchor twice, as it does in the job.
-            chosen = anchors.choose(vector, "release", str(person), taken).anchor_ids
+            chosen = anchors.choose(views, "release", str(person), taken).anchor_ids
             taken.update(chosen)
             ids[rows] = chosen[0]
         return self._treated(faces, self._vectors(ids.tolist()), self._first_strength)
@@ -191,6 +181,16 @@ class OwnReplacement:
         out = self._generate(crops, told, anchors)
         return out if strength is None else self._diffuse(out, told, anchors, strength)
 
+    def _views(self, images: Sequence[U8], points: F32) -> PersonViews:
+        """Return how the encoders see the person in some pictures [n, 5, 2], as linking does."""
+        means = [
+            np.concatenate([e.embed(i, p[None]) for i, p in zip(images, points, strict=True)]).mean(
+                0
+            )
+            for e in (self._encoder, next(iter(self._judges.values())))
+        ]
+        return PersonViews(*(unit_rows(mean[None])[0] for mean in means))
+
     def _vectors(self, ids: Sequence[int]) -> F32:
         bank = self._anchors.bank.vectors_unit
         # a face without an admissible anchor would be redacted by the job; -1 takes the first row
@@ -200,10 +200,10 @@ class OwnReplacement:
         chosen: list[tuple[int, ...]] = []
         pairs = zip(faces.images_bgr, faces.landmarks_xy_px, strict=True)
         for i, (image, points) in enumerate(pairs):
-            vector = self._encoder.embed(image, points[None])[0]
+            views = self._views([image], points[None])
             # every picture is a scope of its own: an anchor shared by a person's pictures would
             # link them, which `link` attacks measure on purpose
-            chosen.append(self._anchors.choose(vector, f"picture-{i}", "person").anchor_ids)
+            chosen.append(self._anchors.choose(views, f"picture-{i}", "person").anchor_ids)
         return chosen
 
     def _unjudged(

@@ -84,6 +84,7 @@ def find_fingerprint(config: JobConfig, weights: Mapping[str, str], secret_key: 
     replace = tree["replace"]
     used["plan"] = {name: value for name, value in replace.items() if name not in _NOT_IN_PLAN}
     names = {config.detect.weights, config.replace.encoder, config.anchors.bank}
+    names |= {*config.audit.judges[:1], config.replace.generator}  # the view of anchors' faces
     shas = {name: sha for name, sha in weights.items() if name in names}
     parts = (_canonical(used), _canonical(shas), code_sha256(), _runtime(), key_id(secret_key))
     return digest("find", *parts)

@@ -10,10 +10,10 @@ from itertools import groupby
 
 import numpy as np
 
-from deid_ops.track.link import LinkParams, link_tracks, person_vectors
+from deid_ops.track.link import LinkParams, link_tracks, person_guard_vectors, person_vectors
 from deid_ops.track.summary import SegmentPlace, TrackSummary, summarize_tracks
 from deid_ops.types import FaceTracks
-from jobs.anchoring import Anchors, AnchorSet
+from jobs.anchoring import Anchors, AnchorSet, PersonViews
 from jobs.config import JobConfig
 from jobs.models import track_params
 from jobs.rows import Row, segment_part, tracks_from_row, tracks_to_row
@@ -40,12 +40,14 @@ def _link_scope(scope: str, rows: Sequence[Row], config: JobConfig, anchors: Anc
     params = LinkParams(track=track_params(config))
     persons = link_tracks(summaries, params)
     vectors = person_vectors(summaries, persons)
+    seen = person_guard_vectors(summaries, persons)
     chosen: dict[str, AnchorSet] = {}
     together = _seen_together(summaries, persons)
     for person in sorted(set(persons)):
         taken = [a for other in chosen.values() for a in other.anchor_ids]
         live = [a for other in together[person] & set(chosen) for a in chosen[other].anchor_ids]
-        chosen[person] = anchors.choose(vectors.get(person), scope, person, taken, live)
+        views = PersonViews(vectors.get(person), seen.get(person))
+        chosen[person] = anchors.choose(views, scope, person, taken, live)
     out, position = [], 0
     for row, boxes in zip(rows, tracks, strict=True):
         mine = persons[position : position + boxes.n_tracks]
@@ -85,7 +87,8 @@ def _summaries(row: Row, boxes: FaceTracks) -> list[TrackSummary]:
         n_frames=row["n_frames"],
     )
     embedding = np.asarray(row["track_embedding"]).reshape(boxes.n_tracks, row["embedding_dim"])
-    return summarize_tracks(boxes, embedding, row["track_has_embedding"], place)
+    seen = np.asarray(row["track_guard_vector"]).reshape(boxes.n_tracks, row["guard_dim"])
+    return summarize_tracks(boxes, embedding, row["track_has_embedding"], place, seen)
 
 
 def _linked(

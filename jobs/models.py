@@ -100,6 +100,7 @@ def detect_params(config: JobConfig) -> DetectParams:
         embed_every_n_frames=section.embed_every_n_frames,
         batch=section.batch_frames,
         tile_px=section.tile_px,
+        guard_eyes_min_px=config.replace.min_eye_distance_px,
     )
 
 
@@ -153,6 +154,13 @@ def judge_encoders(config: JobConfig, runtime: Runtime | None = None) -> dict[st
         raise SetupError("audit.judges is empty; nothing unjudged may be published")
     runtime = runtime or runtime_of(config)
     return {judge_name(name): _encoder(runtime, name, None) for name in config.audit.judges}
+
+
+def first_guard(config: JobConfig) -> Encoder | None:
+    """Return the judge whose view of a person helps to choose the anchor; None as the encoder."""
+    if config.replace.generator is None or config.replace.encoder is None:
+        return None
+    return next(iter(judge_encoders(config).values()))
 
 
 def ladder_guards(

@@ -97,6 +97,8 @@ def faces_to_row(faces: Faces) -> Row:
         "face_embedding": faces.embedding,
         "face_has_embedding": faces.has_embedding,
         "embedding_dim": int(faces.embedding.shape[1]),
+        "face_guard_vector": faces.guard_vector,
+        "guard_dim": int(faces.guard_vector.shape[1]),
     }
 
 
@@ -113,6 +115,7 @@ def faces_from_row(row: Mapping[str, Any]) -> Faces:
         row["face_turn"],
         row["face_embedding"].reshape(n, row["embedding_dim"]),
         row["face_has_embedding"],
+        row["face_guard_vector"].reshape(n, row["guard_dim"]),
     )
 
 

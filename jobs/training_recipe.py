@@ -23,6 +23,7 @@ from jobs.training import (
     run_export,
     run_generator,
 )
+from jobs.training_appearance import run_appearance
 
 log = logging.getLogger("deid.train")
 
@@ -50,6 +51,7 @@ class AnchorsSection(_Section):
     n: int = Field(1024, ge=1)
     min_to_training: float = Field(0.55, ge=0, le=2)
     min_apart: float = Field(0.5, ge=0, le=2)
+    faces: int = Field(6, ge=1)  # that each anchor is painted on for its appearance
 
 
 class DenoiserSection(_Section):
@@ -127,7 +129,9 @@ def run_recipe(
             log.info("%s exists: skipped", result)
         else:
             run()
-    return run_export(out, attributes, encoder, generator, recipe.denoiser.noise_ratios)
+    exported = run_export(out, attributes, encoder, generator, recipe.denoiser.noise_ratios)
+    run_appearance(out, pack, out / "anchors.npz", out / "anchors.npz", recipe.anchors.faces)
+    return exported
 
 
 def _density(section: AnchorsSection) -> DensityConfig:

@@ -88,6 +88,8 @@ FACES = (
     Column("face_embedding", _F, "Identity vectors, `embedding_dim` values each.", biometric=True),
     Column("face_has_embedding", _B, "Whether the row of `face_embedding` is one."),
     Column("embedding_dim", INT32, "Values of one identity vector."),
+    Column("face_guard_vector", _F, "A judge's vectors, zeros where not taken.", biometric=True),
+    Column("guard_dim", INT32, "Values of one judge's vector."),
 )
 
 BOXES = (
@@ -107,6 +109,8 @@ TRACK_VECTORS = (
     Column("track_embedding", _F, "Mean identity vector of each track.", biometric=True),
     Column("track_has_embedding", _B, "Whether the track has an identity vector."),
     Column("embedding_dim", INT32, "Values of one identity vector."),
+    Column("track_guard_vector", _F, "Mean of a judge's vectors of each track.", biometric=True),
+    Column("guard_dim", INT32, "Values of one judge's vector."),
 )
 
 PERSONS = (

@@ -4,7 +4,8 @@ A bank is a matrix of unit vectors in the embedding space of the conditioning en
 holds the vector of a real person. Two sources:
 
 - an `.npz` file with `vectors_unit` (`float32 [m, d]`) and `meta` (a JSON object as a string:
-  how the vectors were made), shipped with trained generator weights;
+  how the vectors were made), shipped with trained generator weights, and with what a judge makes
+  of each anchor's painted faces (`Appearance`);
 - `density_bank`: a density model of the embedding space, for the time before such a file exists.
   The model is the uniform density on the sphere. It is the density of largest entropy, assumes
   nothing about real people, and is close to what recognisers with an angular margin are trained
@@ -34,16 +35,35 @@ ROUNDS_WITHOUT_SUCCESS = 8
 
 
 @dataclass(frozen=True, slots=True)
+class Appearance:
+    """How an encoder that took no part in training sees the faces painted with each anchor.
+
+    An anchor is a wish; what is painted lies elsewhere, and differently so under every encoder.
+
+    Attributes:
+        vectors: `[m, g]` mean of the encoder's unit vectors over some faces, float32.
+        encoder: its name in the calibration.
+        painter_sha256: generator that painted the faces.
+    """
+
+    vectors: F32
+    encoder: str
+    painter_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class AnchorBank:
     """Synthetic identities; an anchor's id is its row.
 
     Attributes:
         vectors_unit: `[m, d]` unit vectors, read-only.
         meta: how they were made (model, data, licence, seed).
+        appearance: of its anchors, where it was measured.
     """
 
     vectors_unit: F32
     meta: str = "{}"
+    appearance: Appearance | None = None
 
     def __post_init__(self) -> None:
         """Refuse a bank that is empty, not finite or not of unit length."""
@@ -54,6 +74,10 @@ class AnchorBank:
         if not np.all(np.abs(norms - 1) <= UNIT_TOLERANCE):
             worst = int(np.nanargmax(np.abs(norms - 1))) if np.isfinite(norms).any() else 0
             raise SetupError(f"anchor bank: vector {worst} has length {norms[worst]:.4f}, not 1")
+        if self.appearance is not None and len(self.appearance.vectors) != len(vectors):
+            raise SetupError(
+                f"anchor bank: {len(self.appearance.vectors)} appearances of {len(vectors)} anchors"
+            )
         vectors.flags.writeable = False
         object.__setattr__(self, "vectors_unit", vectors)
 
@@ -84,6 +108,7 @@ def load_bank(path: Path) -> AnchorBank:
         with np.load(path, allow_pickle=False) as data:
             vectors: npt.NDArray[Any] = data["vectors_unit"]
             meta = str(data["meta"]) if "meta" in data else "{}"
+            seen = data["appearance"].astype(np.float32) if "appearance" in data else None
     except FileNotFoundError as error:
         raise SetupError(f"{path}: anchor bank not found; give another path or none") from error
     except KeyError as error:
@@ -91,19 +116,31 @@ def load_bank(path: Path) -> AnchorBank:
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise SetupError(f"{path}: not an anchor bank (.npz): {error}") from error
     try:
-        json.loads(meta)
+        tree = json.loads(meta)
     except json.JSONDecodeError as error:
         raise SetupError(f"{path}: `meta` is not JSON: {error}") from error
+    appearance = None
+    if seen is not None:
+        about = tree.get("appearance", {})
+        appearance = Appearance(seen, about.get("encoder", ""), about.get("painter_sha256", ""))
     try:
-        return AnchorBank(vectors, meta)
+        return AnchorBank(vectors, meta, appearance)
     except SetupError as error:
         raise SetupError(f"{path}: {error}") from error
 
 
 def save_bank(bank: AnchorBank, path: Path) -> None:
     """Write a bank as `load_bank` reads it."""
+    arrays: dict[str, npt.NDArray[Any]] = {"vectors_unit": bank.vectors_unit}
+    meta = json.loads(bank.meta)
+    if bank.appearance is not None:
+        arrays["appearance"] = bank.appearance.vectors.astype(np.float16)
+        meta["appearance"] = {
+            "encoder": bank.appearance.encoder,
+            "painter_sha256": bank.appearance.painter_sha256,
+        }
     with path.open("wb") as file:
-        np.savez(file, vectors_unit=bank.vectors_unit, meta=np.array(bank.meta))
+        np.savez(file, **arrays, meta=np.array(json.dumps(meta, sort_keys=True)))  # type: ignore[arg-type]
 
 
 def density_bank(n: int, dim: int, seed: int, apart_min: float = 0.5) -> AnchorBank:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -40,6 +40,7 @@ class DetectParams:
         embed_every_n_frames: identity vectors are taken on frames whose index is a multiple of
             it, and always for a face that no face of the frame before overlaps.
         batch: frames given to the detector at once.
+        guard_eyes_min_px: smaller faces are not shown to the guard: they will not be replaced.
         tile_px: frames with a longer side are looked at in tiles of at most this size.
         overlap_px: least overlap of tiles.
     """
@@ -50,6 +51,7 @@ class DetectParams:
     min_face_px: float = 6.0
     embed_every_n_frames: int = 5
     batch: int = 1
+    guard_eyes_min_px: float = 12.0
     tile_px: int = 2560
     overlap_px: int = 256
 
@@ -67,6 +69,7 @@ def find_faces(
     encoder: Encoder | None,
     params: DetectParams,
     rotation_deg: int = 0,
+    guard: Encoder | None = None,
 ) -> Faces:
     """Find, measure and (on a stride) recognise the faces of a segment.
 
@@ -77,6 +80,7 @@ def find_faces(
         params: thresholds and strides.
         rotation_deg: counter-clockwise turn from the coded to the shown frame, as PyAV's
             `VideoFrame.rotation` (a multiple of 90).
+        guard: a judge whose view of the faces helps to choose their anchors; None for none.
 
     Returns:
         Faces in coded frame pixels, sorted by frame, best score first within a frame. Landmarks
@@ -84,7 +88,8 @@ def find_faces(
     """
     scores = scores_for(detector.name, params.score_min, params.score_sure)
     n_frames = 0
-    parts: list[Faces] = [Faces.empty(0 if encoder is None else encoder.dim)]
+    dims = [0 if network is None else network.dim for network in (encoder, guard)]
+    parts: list[Faces] = [Faces.empty(*dims)]
     previous = (-2, np.zeros((0, 4), np.float32))
     for chunk in _chunks(frames, params.batch):
         n_frames += len(chunk)
@@ -95,11 +100,23 @@ def find_faces(
             before = previous[1] if previous[0] == index - 1 else previous[1][:0]
             wanted.append(_to_embed(index, faces, before, params))
             previous = (index, faces.boxes_xyxy_px)
+        large = [
+            rows & (quality.eye_distances_px(faces.landmarks_xy_px) >= params.guard_eyes_min_px)
+            for rows, faces in zip(wanted, found, strict=True)
+        ]
         vectors = _embeddings(upright, found, wanted, encoder)
-        for (index, _), image, faces, rows, vector in zip(
-            chunk, upright, found, wanted, vectors, strict=True
-        ):
-            parts.append(_described(index, image, faces, rotation_deg, (rows, vector)))
+        guarded = _embeddings(upright, found, large, guard)
+        for k, (index, _) in enumerate(chunk):
+            described = _described(index, upright[k], found[k], rotation_deg)
+            known = wanted[k] if encoder is not None else np.zeros(len(described), np.bool_)
+            parts.append(
+                replace(
+                    described,
+                    embedding=_spread(vectors[k], wanted[k]),
+                    has_embedding=known,
+                    guard_vector=_spread(guarded[k], large[k]),
+                )
+            )
     hits = _joined(parts)
     return hits.take(
         confirmed_rows(hits.frame_index, hits.boxes_xyxy_px, hits.score, scores, n_frames)
@@ -145,16 +162,18 @@ def _embeddings(
     return list(np.split(encoder.embed_crops(np.concatenate(crops)), counts))
 
 
-def _described(
-    index: int, upright: U8, faces: Detections, rotation_deg: int, embedded: tuple[Bool, F32]
-) -> Faces:
-    """Faces of one frame with their measures, moved to the coded frame."""
+def _spread(vectors: F32, rows: Bool) -> F32:
+    """Return [n, d] with the given vectors in the chosen rows, zeros elsewhere."""
+    out = np.zeros((len(rows), vectors.shape[1]), np.float32)
+    out[rows] = vectors
+    return out
+
+
+def _described(index: int, upright: U8, faces: Detections, rotation_deg: int) -> Faces:
+    """Faces of one frame with their measures, moved to the coded frame; no vectors yet."""
     size_wh = (upright.shape[1], upright.shape[0])
     boxes = rotate_boxes(faces.boxes_xyxy_px, size_wh, -rotation_deg)
     marks = rotate_points(faces.landmarks_xy_px, size_wh, -rotation_deg)
-    rows, vectors = embedded
-    embedding = np.zeros((len(faces), vectors.shape[1]), np.float32)
-    embedding[rows] = vectors
     limit = (size_wh if quarter_turns(rotation_deg) % 2 == 0 else size_wh[::-1]) * 2
     return Faces(
         frame_index=np.full(len(faces), index, np.int32),
@@ -164,8 +183,8 @@ def _described(
         eye_distance_px=quality.eye_distances_px(faces.landmarks_xy_px),
         blur=quality.blurs(upright, faces.boxes_xyxy_px),
         turn=quality.turns(faces.landmarks_xy_px),
-        embedding=embedding,
-        has_embedding=rows if vectors.shape[1] else np.zeros(len(faces), np.bool_),
+        embedding=np.zeros((len(faces), 0), np.float32),
+        has_embedding=np.zeros(len(faces), np.bool_),
     )
 
 

@@ -80,9 +80,22 @@ def person_vectors(
     Persons without any embedding are left out. The sum runs in canonical order, so the result
     does not depend on the order of the input.
     """
+    return _unit_sums(summaries, person_ids, [s.embedding for s in summaries])
+
+
+def person_guard_vectors(
+    summaries: Sequence[TrackSummary], person_ids: Sequence[str]
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the guard's view of each person, as `person_vectors` does the encoder's."""
+    return _unit_sums(summaries, person_ids, [s.guard_vector for s in summaries])
+
+
+def _unit_sums(
+    summaries: Sequence[TrackSummary], person_ids: Sequence[str], vectors: Sequence[F64]
+) -> dict[str, npt.NDArray[np.float32]]:
     totals: dict[str, F64] = {}
     for i in sorted(range(len(summaries)), key=lambda i: _canonical(summaries[i])):
-        weighted = summaries[i].weight * summaries[i].embedding
+        weighted = summaries[i].weight * vectors[i]
         totals[person_ids[i]] = totals.get(person_ids[i], np.zeros_like(weighted)) + weighted
     return {
         person: (total / np.linalg.norm(total)).astype(np.float32)

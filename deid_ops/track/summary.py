@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,7 @@ class TrackSummary:
         embedding: `[d]` unit vector; zeros if none.
         weight: trust in the embedding, the sum over its faces; 0 if none.
         quality: weight of its best face; embeddings of poor faces resemble each other.
+        guard_vector: `[g]` mean of a judge's vectors; zeros if none.
     """
 
     place: SegmentPlace
@@ -63,6 +64,7 @@ class TrackSummary:
     embedding: F64
     weight: float
     quality: float
+    guard_vector: F64 = field(default_factory=lambda: np.zeros(0))
 
     @property
     def first_frame(self) -> int:
@@ -80,6 +82,7 @@ def summarize_tracks(
     embedding: F32,
     has_embedding: npt.NDArray[Any],
     place: SegmentPlace,
+    guard_vector: F32 | None = None,
 ) -> list[TrackSummary]:
     """Summarize every track of a segment, in order of the track numbers.
 
@@ -88,6 +91,7 @@ def summarize_tracks(
         embedding: `[t, d]` unit vectors, see `TrackResult`.
         has_embedding: `[t]`.
         place: where the segment lies.
+        guard_vector: `[t, g]`, see `TrackResult`; None for none.
 
     Raises:
         InvariantError: a track without a detection, or embeddings for another number of tracks.
@@ -116,6 +120,7 @@ def summarize_tracks(
                 np.where(known, embedding[track], 0.0).astype(np.float64),
                 float(weights[rows].sum()) if known else 0.0,
                 float(weights[rows].max()) if known else 0.0,
+                np.zeros(0) if guard_vector is None else guard_vector[track].astype(np.float64),
             )
         )
     return summaries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +24,14 @@ class TrackResult:
         tracks: all boxes; each detection is exactly one row with `origin == DETECTED`.
         embedding: `[t, d]` quality-weighted mean of each track, unit length; zeros if none.
         has_embedding: `[t]`.
+        guard_vector: `[t, g]` quality-weighted mean of the guard's vectors; zeros if none.
         row_of_face: `[n]` row of each detection within `tracks`.
     """
 
     tracks: FaceTracks
     embedding: F32
     has_embedding: Bool
+    guard_vector: F32
     row_of_face: I32
 
 
@@ -56,7 +59,8 @@ def track_faces(
     dim = faces.embedding.shape[1]
     if len(faces) == 0:
         none = np.zeros(0)
-        return _result(FaceTracks.empty(), np.zeros((0, dim)), none, none)
+        guard_vector = np.zeros((0, faces.guard_vector.shape[1]))
+        return _result(FaceTracks.empty(), np.zeros((0, dim)), none, guard_vector, none)
     if faces.frame_index[0] < 0 or faces.frame_index[-1] >= n_frames:
         raise InvariantError(
             f"track_faces: frames {faces.frame_index[0]}..{faces.frame_index[-1]} of a segment "
@@ -71,17 +75,34 @@ def track_faces(
     tracks, row_of_face = fill_tracks(faces, labels, n_frames, frame_size_wh_px, params)
     _check_nothing_lost(faces, tracks, row_of_face)
 
-    total = np.zeros((int(labels.max()) + 1, dim))
-    np.add.at(total, labels, weighted)
+    total = _sums(weighted, labels)
     norm = np.linalg.norm(total, axis=1, keepdims=True)
     unit = np.divide(total, norm, out=np.zeros_like(total), where=norm > 1e-9)
-    return _result(tracks, unit, norm[:, 0] > 1e-9, row_of_face)
+    guard_vector = _guard_means(faces.guard_vector, weights, labels)
+    return _result(tracks, unit, norm[:, 0] > 1e-9, guard_vector, row_of_face)
+
+
+def _sums(values: npt.NDArray[Any], labels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return the sum of the rows `[n, k]` of each label."""
+    total = np.zeros((int(labels.max()) + 1, values.shape[1]))
+    np.add.at(total, labels, values)
+    return total
+
+
+def _guard_means(
+    vectors: F32, weights: npt.NDArray[Any], labels: npt.NDArray[Any]
+) -> npt.NDArray[np.float64]:
+    """Return each track's weighted mean of the guard's vectors, over the faces that have one."""
+    weight = np.where(vectors.any(axis=1), weights, 0.0)[:, None]
+    total, weight_sum = (_sums(v, labels) for v in (vectors * weight, weight))
+    return np.divide(total, weight_sum, out=np.zeros_like(total), where=weight_sum > 1e-9)
 
 
 def _result(
     tracks: FaceTracks,
     embedding: npt.NDArray[np.float64],
     has_embedding: npt.NDArray[np.generic],
+    guard_vector: npt.NDArray[np.float64],
     row_of_face: npt.NDArray[np.generic],
 ) -> TrackResult:
     t, dim = embedding.shape
@@ -89,6 +110,7 @@ def _result(
         tracks,
         frozen_array(embedding, np.float32, (t, dim), "track embedding"),
         frozen_array(has_embedding, np.bool_, (t,), "track has_embedding"),
+        frozen_array(guard_vector, np.float32, guard_vector.shape, "track guard_vector"),
         frozen_array(row_of_face, np.int32, (len(row_of_face),), "row_of_face"),
     )
 

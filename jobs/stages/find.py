@@ -10,6 +10,7 @@ from jobs.models import (
     decode_limits,
     detect_params,
     first_detector,
+    first_guard,
     track_params,
 )
 from jobs.rows import (
@@ -33,6 +34,7 @@ class Detect:
         self._sources = SourceCache(context.scratch_dir)
         self._detector = first_detector(config)
         self._encoder = conditioning_encoder(config)
+        self._guard = first_guard(config)
         self._params = detect_params(config)
         self._limits = decode_limits(config)
 
@@ -41,7 +43,12 @@ class Detect:
         source = self._sources.local(row["source_uri"], row["source_sha256"])
         with open_media(str(source), self._limits).images(span_from_row(row)) as images:
             faces = find_faces(
-                images, self._detector, self._encoder, self._params, row["rotation_deg"]
+                images,
+                self._detector,
+                self._encoder,
+                self._params,
+                row["rotation_deg"],
+                self._guard,
             )
         return segment_part(row) | faces_to_row(faces)
 
@@ -63,6 +70,8 @@ class Track:
                 "track_embedding": result.embedding,
                 "track_has_embedding": result.has_embedding,
                 "embedding_dim": int(result.embedding.shape[1]),
+                "track_guard_vector": result.guard_vector,
+                "guard_dim": int(result.guard_vector.shape[1]),
             }
         )
 

@@ -3,11 +3,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from deid_ops.anchors.bank import AnchorBank, density_bank, load_bank, save_bank
+from deid_ops.anchors.bank import AnchorBank, Appearance, density_bank, load_bank, save_bank
 from deid_ops.anchors.choose import choose_anchor
 from deid_ops.errors import SetupError
 
@@ -47,6 +48,18 @@ def test_bank_round_trip(tmp_path):
         loaded.vectors_unit[0] = 0
 
 
+def test_a_bank_keeps_its_anchors_appearance(tmp_path):
+    seen = Appearance(np.random.default_rng(0).random((1000, 16), np.float32), "judge", "ab12")
+    save_bank(replace(BANK, appearance=seen), tmp_path / "bank.npz")
+    loaded = load_bank(tmp_path / "bank.npz")
+    assert loaded.sha256 == BANK.sha256
+    assert loaded.appearance is not None
+    assert (loaded.appearance.encoder, loaded.appearance.painter_sha256) == ("judge", "ab12")
+    np.testing.assert_allclose(loaded.appearance.vectors, seen.vectors, atol=1e-3)
+    with pytest.raises(SetupError, match="999 appearances of 1000 anchors"):
+        replace(BANK, appearance=Appearance(seen.vectors[1:], "judge", "ab12"))
+
+
 def test_bad_bank_files_are_named(tmp_path):
     with pytest.raises(SetupError, match="not found"):
         load_bank(tmp_path / "none.npz")
@@ -69,6 +82,26 @@ def test_every_choice_lies_in_the_window_and_reports_its_distances():
         assert 0.8 <= c.distance_to_person <= 1.2
         assert c.distance_to_person + c.distance_to_negation == pytest.approx(2)
         assert not c.relaxed
+
+
+def test_anchors_whose_painted_faces_are_far_enough_are_preferred():
+    distance = np.linspace(0.7, 1.5, len(BANK))
+    for i, v in enumerate(people(60)):
+        free = choose_anchor(BANK, v, KEY_A, "s", f"p{i}", ())
+        seen = choose_anchor(BANK, v, KEY_A, "s", f"p{i}", (), appearance_distance=distance)
+        assert free is not None
+        assert seen is not None
+        assert 1.05 <= distance[seen.anchor_id] <= 1.35
+        assert 1.0 <= seen.distance_to_person <= 1.3  # the window of the vectors holds as well
+        if 1.05 <= distance[free.anchor_id] <= 1.35:
+            assert seen == free
+
+
+def test_the_window_comes_before_the_appearance():
+    person = people(1)[0]
+    near = np.full(len(BANK), 0.5)  # no anchor looks different enough
+    free = choose_anchor(BANK, person, KEY_A, "s", "p", ())
+    assert choose_anchor(BANK, person, KEY_A, "s", "p", (), appearance_distance=near) == free
 
 
 def test_nothing_in_the_window_gives_none_not_a_near_miss():

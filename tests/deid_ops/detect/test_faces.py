@@ -90,6 +90,20 @@ def test_embeddings_on_the_stride_and_for_new_faces():
     np.testing.assert_array_equal(norms, faces.has_embedding.astype(np.float32))
 
 
+def test_the_guard_sees_the_embedded_faces_that_are_large_enough():
+    frames = [(i, frame_with((2 * i, i))) for i in range(7)]
+    guard, params = MeanEncoder(), DetectParams(embed_every_n_frames=3)
+    faces = find_faces(frames, MarkerDetector(), MeanEncoder(), params, guard=guard)
+    seen = faces.guard_vector.any(axis=1)
+    assert faces.guard_vector.shape == (7, 3)
+    np.testing.assert_array_equal(seen, faces.has_embedding)
+    assert faces.frame_index[seen].tolist() == [0, 3, 6]
+    wide = DetectParams(embed_every_n_frames=3, guard_eyes_min_px=21.0)  # they are 20 px apart
+    none = find_faces(frames, MarkerDetector(), MeanEncoder(), wide, guard=guard)
+    assert not none.guard_vector.any()
+    assert none.has_embedding.sum() == guard.calls == 3
+
+
 def test_the_batch_length_changes_nothing():
     frames = [(i, frame_with((2 * i, i))) for i in range(7)]
     one, many = (

@@ -71,6 +71,14 @@ def test_anchors_are_apart_and_described() -> None:
     assert "min_distance_to_training" in bank.meta
 
 
+def test_the_anchors_appearance_is_of_the_shipped_generator() -> None:
+    bank = load_bank(WEIGHTS / "anchors.npz")
+    assert bank.appearance is not None
+    painter = hashlib.sha256((WEIGHTS / "generator.onnx").read_bytes()).hexdigest()
+    assert bank.appearance.painter_sha256 == painter
+    assert bank.appearance.encoder == "dlib"  # the first judge of the default configuration
+
+
 def test_encoder_speaks_unit_vectors() -> None:
     encoder = Encoder("own", str(WEIGHTS / "encoder.onnx"), Runtime(threads=1))
     vectors = encoder.embed_crops(_crops(3)[:, :112, 8:120])

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deid_ops.track.link import LinkParams, link_tracks, person_vectors
+from deid_ops.track.link import LinkParams, link_tracks, person_guard_vectors, person_vectors
 from deid_ops.track.params import TrackParams
 from deid_ops.track.summary import SegmentPlace, TrackSummary, summarize_tracks
 from deid_ops.track.tracker import track_faces
@@ -60,6 +60,20 @@ def summary(
     place = SegmentPlace(stream, segment, segment * 100, 100)
     weight = 0.0 if person is None else 1.0
     return TrackSummary(place, track, np.array(frames), box, box, box, vector, weight, weight)
+
+
+def test_the_guards_view_of_a_person_weighs_tracks_as_the_encoders():
+    box = np.zeros(4)
+    tracks = [
+        TrackSummary(
+            SegmentPlace("r", i, 100 * i, 100), 0, np.arange(5), box, box, box, PEOPLE[0], weight,
+            1.0, np.array(seen),
+        )
+        for i, (weight, seen) in enumerate([(3.0, [1, 0]), (1.0, [0, 1]), (1.0, [0, 0])])
+    ]  # fmt: skip
+    views = person_guard_vectors(tracks, ["a", "a", "b"])
+    assert set(views) == {"a"}  # nobody has seen b
+    np.testing.assert_allclose(views["a"], np.array([3.0, 1.0]) / np.sqrt(10), atol=1e-6)
 
 
 def test_same_person_in_two_segments_and_two_cameras():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -55,6 +57,20 @@ def test_no_faces_no_tracks():
     result = track_faces(Faces.empty(DIM), 5, SIZE, TrackParams())
     assert len(result.tracks) == 0
     assert result.embedding.shape == (0, DIM)
+
+
+def test_a_track_keeps_the_mean_of_the_guards_vectors_it_has():
+    frames = list(range(6))
+    one = face_rows(frames, line(frames, (10, 10), (2, 0)), person=1)
+    two = face_rows(frames, line(frames, (400, 100), (2, 0)), person=2)
+    seen = np.zeros((6, 2))
+    seen[[1, 4]] = [[1.0, 0.0], [0.0, 1.0]]
+    both = together(replace(one, guard_vector=seen), replace(two, guard_vector=np.zeros((6, 2))))
+    result, labels = persons_of(both, 6)
+    first = labels[np.flatnonzero(both.guard_vector.any(axis=1))[0]]
+    np.testing.assert_allclose(result.guard_vector[first], [0.5, 0.5], atol=1e-6)
+    assert not np.delete(result.guard_vector, first, axis=0).any()
+    assert track_faces(Faces.empty(DIM, 2), 5, SIZE, TrackParams()).guard_vector.shape == (0, 2)
 
 
 def test_frames_outside_the_segment_are_refused():

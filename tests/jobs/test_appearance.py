@@ -1,0 +1,87 @@
+"""`deid train appearance`, and anchors chosen by it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn_pack import write_pack
+from random_networks import export_random
+
+from deid_ops.anchors.bank import Appearance, density_bank, load_bank, save_bank
+from deid_ops.errors import SetupError
+from deid_ops.swap.conditions import unit_rows
+from jobs.anchoring import Anchors, PersonViews
+from jobs.config import JobConfig, load_config
+from jobs.models import calibration_file
+from jobs.training_appearance import run_appearance
+from jobs.weights import sha256_of
+
+KEY = b"k" * 32
+BANK = density_bank(200, 128, seed=3)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with random networks and a bank of twelve anchors, measured."""
+    folder = tmp_path_factory.mktemp("appearance")
+    export_random(folder)
+    write_pack(folder / "pack", 40)
+    save_bank(replace(BANK, vectors_unit=BANK.vectors_unit[:12]), folder / "anchors.npz")
+    done = run_appearance(folder, folder / "pack", folder / "anchors.npz", folder / "new.npz", 3)
+    assert (done["anchors"], done["encoder"], done["faces"]) == (12, "dlib", 3)
+    return folder
+
+
+def test_the_bank_gets_its_appearance_and_keeps_the_rest(measured: Path) -> None:
+    before, after = load_bank(measured / "anchors.npz"), load_bank(measured / "new.npz")
+    assert after.sha256 == before.sha256
+    assert json.loads(after.meta)["seed"] == 3
+    assert after.appearance is not None
+    assert after.appearance.painter_sha256 == sha256_of(str(measured / "generator.onnx"))
+    assert after.appearance.vectors.shape == (12, 128)
+    assert np.ptp(after.appearance.vectors, axis=0).max() > 0  # anchors look different
+
+
+def test_too_few_faces_are_named(measured: Path) -> None:
+    pack, bank = measured / "pack", measured / "anchors.npz"
+    with pytest.raises(SetupError, match="8 held-out faces that fill their crop, not 99"):
+        run_appearance(measured, pack, bank, measured / "never.npz", 99)
+    assert not (measured / "never.npz").exists()
+
+
+def config_with(bank: Path, *more: str) -> JobConfig:
+    return load_config(None, (f"anchors.bank={bank}", *more))
+
+
+def test_anchors_follow_the_judges_view_of_the_present_generator(tmp_path: Path, caplog) -> None:
+    centre = calibration_file().centres["dlib"]
+    drawn = unit_rows(np.random.default_rng(0).normal(size=(200, 128)).astype(np.float32))
+    vectors = unit_rows(np.asarray(centre + 0.4 * drawn, dtype=np.float32))
+    painter = sha256_of(load_config(None).replace.generator)
+    for name, encoder, sha in (
+        ("good", "dlib", painter), ("other", "retail0095", painter), ("stale", "dlib", "00"),
+    ):  # fmt: skip
+        bank = replace(BANK, appearance=Appearance(vectors, encoder, sha))
+        save_bank(bank, tmp_path / f"{name}.npz")
+    person = PersonViews(BANK.vectors_unit[7], vectors[3])
+    calibration = calibration_file()
+    views = (calibration.centred("dlib", v.astype(np.float16)) for v in (vectors[3:4], vectors))
+    one, everyone = (unit_rows(v) for v in views)
+    distance = 1.0 - everyone @ one[0]
+
+    def chosen(bank: str, view: PersonViews = person) -> list[int]:
+        anchors = Anchors(config_with(tmp_path / f"{bank}.npz"), KEY)
+        return [anchors.choose(view, "scope", f"p{i}").anchor_ids[0] for i in range(20)]
+
+    good = distance[chosen("good")]
+    assert good.min() >= 1.05 - 1e-3
+    assert good.max() <= 1.35 + 1e-3
+    assert not caplog.records
+    unseen = chosen("good", PersonViews(BANK.vectors_unit[7]))
+    assert unseen == chosen("other") == chosen("stale")
+    assert distance[unseen].min() < 1.05
+    assert "of another generator" in caplog.text
