@@ -25,10 +25,22 @@ from deid_ops.types import F32
 
 # Corners (outer, inner) of each eye in mesh numbering, and its iris group.
 EYES = ((33, 133, "left_iris"), (263, 362, "right_iris"))
-# Points that hardly move with expression: eye corners, nose. They place the face in the crop.
-STABLE_POINTS = tuple(
-    position_of(i) for i in (33, 133, 263, 362, 168, 6, 197, 195, 5, 4, 1, 19, 94, 2, 98, 327)
-)
+
+
+def _place_weights() -> F32:
+    """Return [136] how much each point counts when the mean face is placed.
+
+    All but the irises, which look about: by eyes and nose alone the whole face was a half per cent
+    of the eye distance further off (LFW 3.5 against 2.9 %, the eyes themselves no nearer). The
+    contour counts half, it is read less well.
+    """
+    weights = np.ones(N_POINTS, dtype=np.float32)
+    weights[group_slice("contour")] = 0.5
+    weights[group_slice("left_iris")] = weights[group_slice("right_iris")] = 0.0
+    return np.asarray(weights / weights.sum(), dtype=np.float32)
+
+
+_PLACE_WEIGHTS = _place_weights()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +132,7 @@ def retarget(shape: FaceShape, points_px: F32, pose_deg: F32, expression: F32) -
     Args:
         shape: the mean face.
         points_px: [n, 136, 2] the person's own landmarks. They give the place (a similarity over
-            the stable points) and the gaze; their shape is dropped.
+            all of them) and the gaze; their shape is dropped.
         pose_deg: [n, 3].
         expression: [n, 52].
 
@@ -129,18 +141,18 @@ def retarget(shape: FaceShape, points_px: F32, pose_deg: F32, expression: F32) -
     """
     bent = shape.mean_xyz + np.tensordot(expression, shape.basis_xyz, axes=1)
     turned = np.einsum("nij,nkj->nki", rotation_matrices(pose_deg), bent)[..., :2]
-    stable = list(STABLE_POINTS)
-    placed = _similarity(turned[:, stable], points_px[:, stable], turned)
+    placed = _placed(turned, points_px)
     return np.asarray(_place_irises(placed, gaze_offsets(points_px)), dtype=np.float32)
 
 
-def _similarity(source: F32, target: F32, points: F32) -> F32:
-    """Fit a similarity source -> target for each face and apply it to `points`."""
+def _placed(source: F32, target: F32) -> F32:
+    """Move each face [n, 136, 2] by the similarity that brings it nearest to its target."""
     s, t = _complex(source), _complex(target)
-    s_mean, t_mean = s.mean(-1, keepdims=True), t.mean(-1, keepdims=True)
-    power = np.maximum((np.abs(s - s_mean) ** 2).sum(-1, keepdims=True), 1e-9)
-    turn = (np.conj(s - s_mean) * (t - t_mean)).sum(-1, keepdims=True) / power
-    moved = turn * (_complex(points) - s_mean) + t_mean
+    s_mean, t_mean = ((_PLACE_WEIGHTS * v).sum(-1, keepdims=True) for v in (s, t))
+    s, t = s - s_mean, t - t_mean
+    power = np.maximum((_PLACE_WEIGHTS * np.abs(s) ** 2).sum(-1, keepdims=True), 1e-9)
+    turn = (_PLACE_WEIGHTS * np.conj(s) * t).sum(-1, keepdims=True) / power
+    moved = turn * s + t_mean
     return np.stack([moved.real, moved.imag], -1).astype(np.float32)
 
 

@@ -1,6 +1,6 @@
 """Fit the mean face and its expression basis to the teacher's meshes; label head pose.
 
-Method: generalised Procrustes analysis over the stable points (rotation, scale, place of each
+Method: generalised Procrustes analysis over the rigid points (rotation, scale, place of each
 mesh to the current mean, then the mean again), after which every aligned mesh is explained as
 mean + coefficients x basis by ridge regression. What the regression cannot explain is the person,
 and is left out; that is the point of it.
@@ -15,16 +15,19 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from deid_ops.swap.layout import MESH_INDEX, N_POINTS, position_of
-from deid_ops.swap.retarget import STABLE_POINTS, FaceShape, pose_of_rotations
+from deid_ops.swap.retarget import FaceShape, pose_of_rotations
 from deid_ops.types import F32
 
 Floats = npt.NDArray[np.floating[Any]]
 ROUNDS = 4
 RIDGE = 3.0
-# Also stable enough for the rotation: the upper contour and the chin-free sides.
-RIGID_POINTS = (
-    *STABLE_POINTS,
-    *(position_of(i) for i in (10, 297, 284, 389, 162, 54, 67, 454, 234)),
+# Points that hardly move with expression: eye corners, nose, the upper contour.
+RIGID_POINTS = tuple(
+    position_of(i)
+    for i in (
+        *(33, 133, 263, 362, 168, 6, 197, 195, 5, 4, 1, 19, 94, 2, 98, 327),
+        *(10, 297, 284, 389, 162, 54, 67, 454, 234),
+    )
 )
 
 
