@@ -59,7 +59,7 @@ class GeneratorTraining:
     w_light: float = 4.0
     w_seam: float = 1.0
     w_unseen: float = 2.0  # where a training picture ends within the face: nothing but its light
-    w_attributes: float = 0.8
+    w_attributes: float = 1.2
     w_critic: float = 0.35
     w_stable: float = 2.0
     stable_every: int = 4
