@@ -60,13 +60,18 @@ def test_the_face_in_the_photograph_is_gone(outcomes):
     folder, found = outcomes
     before = cv2.imread(str(folder / "photo.jpg"))
     after = cv2.imread(str(folder / "out" / "photo.jpg"))
-    (x0, y0, x1, y1) = json.loads((folder / "out" / "photo.jpg.json").read_text())["faces"][0][
-        "box_xyxy_px"
-    ]
-    inside = np.s_[int(y0) : int(y1), int(x0) : int(x1)]
+    faces = json.loads((folder / "out" / "photo.jpg.json").read_text())["faces"]
     changed = np.abs(before.astype(int) - after).mean(axis=2)
-    assert changed[inside].mean() > 10
-    assert changed[-60:].mean() < 3
+    elsewhere = np.ones(changed.shape, dtype=bool)
+    for face in faces:
+        x0, y0, x1, y1 = face["box_xyxy_px"]
+        assert changed[int(y0) : int(y1), int(x0) : int(x1)].mean() > 10
+        w, h = x1 - x0, y1 - y0  # a head is larger than its face
+        elsewhere[max(0, int(y0 - h)) : int(y1 + h), max(0, int(x0 - w)) : int(x1 + w)] = False
+    # The noise of a redaction is drawn anew, and once in many runs the second detector takes it for
+    # another face: then that is covered too, and named.
+    assert changed[elsewhere].sum() <= 3 * elsewhere.sum()
+    assert [f["origin"] for f in faces].count("detected") == 1
     assert found["photo.jpg"].n_frames == 1
 
 
