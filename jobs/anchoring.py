@@ -48,7 +48,10 @@ class Anchors:
         self.bank: AnchorBank = anchor_bank(config)
         self._config = config
         self._key = secret_key
-        self._appearance = _usable_appearance(self.bank, config)
+        self._painted_unit: F32 | None = None  # [m, g] centred under the first judge
+        if (seen := _usable_appearance(self.bank, config)) is not None:
+            self._painted_unit = _centred_unit(seen.encoder, seen.vectors)
+            self._judge_name = seen.encoder
 
     def choose(
         self,
@@ -69,43 +72,46 @@ class Anchors:
         """
         chosen: list[int] = []
         distance = -1.0
+        painted = self._painted_distance(person.guard_unit)
         for number in range(1 + self._config.replace.other_anchors):
             name = person_id if number == 0 else f"{person_id}#{number}"
-            choice = self._one(person, scope_id, name, {*taken, *live, *chosen} - {-1})
-            if choice is None:
-                choice = self._one(person, scope_id, name, {*live, *chosen} - {-1})
+            for occupied in ({*taken, *live, *chosen}, {*live, *chosen}):
+                choice = self._one(person.own_unit, painted, scope_id, name, occupied - {-1})
+                if choice is not None:
+                    break
             chosen.append(-1 if choice is None else choice.anchor_id)
             if number == 0 and choice is not None and choice.distance_to_person is not None:
                 distance = choice.distance_to_person
         return AnchorSet(tuple(chosen), distance)
 
     def _one(
-        self, person: PersonViews, scope_id: str, name: str, occupied: set[int]
+        self,
+        own_unit: F32 | None,
+        painted_distance: F32 | None,
+        scope_id: str,
+        name: str,
+        occupied: set[int],
     ) -> AnchorChoice | None:
         section = self._config.anchors
         return choose_anchor(
             self.bank,
-            person.own_unit,
+            own_unit,
             self._key,
             scope_id,
             name,
             occupied,
             window=(section.window_min, section.window_max),
             apart_min=section.apart_min,
-            appearance_distance=self._appearance_distance(person.guard_unit),
+            appearance_distance=painted_distance,
             appearance_window=(section.appearance_min, section.appearance_max),
         )
 
-    def _appearance_distance(self, guard_unit: F32 | None) -> F32 | None:
-        """Return [m] how far a person is from the faces painted with each anchor."""
-        if guard_unit is None or self._appearance is None:
+    def _painted_distance(self, guard_unit: F32 | None) -> F32 | None:
+        """Return [m] the cosine distance of a person to the faces painted with each anchor."""
+        if guard_unit is None or self._painted_unit is None:
             return None
-        calibration, name = calibration_file(), self._appearance.encoder
-        centred = (
-            calibration.centred(name, v) for v in (guard_unit[None], self._appearance.vectors)
-        )
-        person, anchors = (unit_rows(v) for v in centred)
-        return np.asarray(1.0 - anchors @ person[0], dtype=np.float32)
+        person_unit = _centred_unit(self._judge_name, guard_unit[None])[0]
+        return np.asarray(1.0 - self._painted_unit @ person_unit, dtype=np.float32)
 
     def of_tracks(self, row: Row) -> F32:
         """Return the first anchor of every track of a linked row, [t, d]; zeros where none is."""
@@ -130,6 +136,11 @@ class Anchors:
             return vector
 
         return anchor_of_track
+
+
+def _centred_unit(judge: str, vectors: F32) -> F32:
+    """Return vectors [n, g] less the judge's mean, as it is calibrated, at unit length."""
+    return unit_rows(calibration_file().centred(judge, vectors))
 
 
 def _usable_appearance(bank: AnchorBank, config: JobConfig) -> Appearance | None:

@@ -34,9 +34,8 @@ from deid_ops.swap.attributes import AttributeReader as AttributeNetwork
 from deid_ops.swap.attributes import Attributes
 from deid_ops.swap.conditions import to_planes
 from deid_ops.swap.crop import EYE_DISTANCE_PX
-from deid_ops.swap.layout import MESH_INDEX
 from deid_ops.swap.retarget import FaceShape, retarget
-from deid_ops.train.shape import pose_labels
+from deid_ops.train.shape import layout_points, pose_labels
 from deid_ops.train.teachers import MESH_SIZE_PX, Teachers
 from deid_ops.types import F32, U8, Bool
 from jobs.attribute_readers import gaze_of_points
@@ -129,7 +128,7 @@ def _read_by_teachers(
         present = presence >= 0.5
         mesh = mesh[present]
         expression = teachers.expression(mesh)
-        points = np.ascontiguousarray(mesh[:, list(MESH_INDEX), :2])
+        points = layout_points(mesh)
         parts.append(Attributes(points, pose_labels(mesh, shape, expression), expression))
         sure.append(present)
     return _joined(parts), np.concatenate(sure)

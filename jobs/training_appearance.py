@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +14,11 @@ from deid_ops.errors import SetupError
 from deid_ops.pipeline.appearance import painted_appearance
 from deid_ops.swap.crop import TEMPLATE_PX
 from deid_ops.swap.generator import Generator
-from deid_ops.train.data import Pack
+from deid_ops.train.data import Pack, evenly
 from deid_ops.types import F32, U8
 from jobs.config import load_config
 from jobs.models import judge_encoders, runtime_of
+from jobs.weights import sha256_of
 
 log = logging.getLogger("deid.train")
 _REPORT_EVERY = 64
@@ -56,16 +56,14 @@ def run_appearance(
     vectors = painted_appearance(
         generator, embed, _whole_faces(Pack(data), faces), bank.vectors_unit, report
     )
-    sha256 = hashlib.sha256(painter_file.read_bytes()).hexdigest()
+    sha256 = sha256_of(str(painter_file))
     save_bank(replace(bank, appearance=Appearance(vectors, name, sha256)), out)
     return {"anchors": len(bank), "encoder": name, "faces": faces, "painter_sha256": sha256}
 
 
 def _whole_faces(pack: Pack, n: int) -> U8:
     """Return held-out crops [n, S, S, 3] BGR that lie inside their pictures, evenly drawn."""
-    rows = pack.rows(1)
-    rows = rows[(pack.columns["inside_bits"][rows] == 255).all(1)]
+    rows = pack.whole_rows(1)
     if len(rows) < n:
         raise SetupError(f"the pack has {len(rows)} held-out faces that fill their crop, not {n}")
-    rows = rows[np.linspace(0, len(rows) - 1, n).astype(np.int64)]
-    return np.ascontiguousarray(pack.columns["crops_rgb"][rows][..., ::-1])
+    return np.ascontiguousarray(pack.columns["crops_rgb"][evenly(rows, n)][..., ::-1])

@@ -86,8 +86,8 @@ def choose_anchor(
         taken: anchors of other persons who are live in the same scope; never given twice.
         window: smallest and largest cosine distance between person and anchor.
         apart_min: cosine distance to every taken anchor.
-        appearance_distance: `[m]` distance of the person to each anchor's painted faces under a
-            judge, None where it is not known.
+        appearance_distance: `[m]` cosine distance of the person to each anchor's painted faces
+            under a judge (vectors less its mean), None where it is not known.
         appearance_window: smallest and largest of these; left aside where no anchor of `window`
             lies in it, for the ladder looks at what is painted anyway.
 

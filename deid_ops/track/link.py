@@ -86,7 +86,7 @@ def person_vectors(
 def person_guard_vectors(
     summaries: Sequence[TrackSummary], person_ids: Sequence[str]
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """Return the guard's view of each person, as `person_vectors` does the encoder's."""
+    """Return the guard's vector [g] of each person, as `person_vectors` does the encoder's."""
     return _unit_sums(summaries, person_ids, [s.guard_vector for s in summaries])
 
 

@@ -9,14 +9,13 @@ learnt by heart, and labels of clean crops say nothing about how a small, packed
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from deid_ops.swap.layout import MESH_INDEX
 from deid_ops.swap.retarget import FaceShape
 from deid_ops.train.augment import (
     EXPRESSION_MIRROR,
@@ -29,9 +28,9 @@ from deid_ops.train.augment import (
     random_similarity,
     warp,
 )
-from deid_ops.train.data import Pack
+from deid_ops.train.data import Pack, evenly
 from deid_ops.train.loop import to_float01
-from deid_ops.train.shape import pose_labels
+from deid_ops.train.shape import layout_points, pose_labels
 from deid_ops.train.teachers import MESH_SIZE_PX, Teachers
 from deid_ops.train.variations import WHOLE_CROP, Variations, varied_pictures
 from deid_ops.types import F32, I64, U8
@@ -59,6 +58,10 @@ class AttributeLabels:
     pose_deg: F32  # [n, 3]
     expression: F32  # [n, 52]
 
+    def take(self, rows: I64) -> AttributeLabels:
+        """Return the labels of some faces."""
+        return AttributeLabels(*(getattr(self, f.name)[rows] for f in fields(self)))
+
 
 @dataclass(frozen=True, slots=True)
 class AttributeLesson:
@@ -68,6 +71,12 @@ class AttributeLesson:
     points_px: Tensor  # [n, 136, 2]
     pose_deg: Tensor  # [n, 3]
     expression: Tensor  # [n, 52]
+
+    @classmethod
+    def of(cls, labels: AttributeLabels) -> AttributeLesson:
+        """Return labelled crops as they are."""
+        values = (labels.points_px, labels.pose_deg, labels.expression)
+        return cls(to_float01(labels.crops_rgb), *(torch.from_numpy(v) for v in values))
 
 
 Lessons = Callable[[np.random.Generator], AttributeLesson]
@@ -96,7 +105,7 @@ class OnlineLabeller:
         mesh = mesh[sure]
         return AttributeLabels(
             crops_rgb[sure],
-            np.ascontiguousarray(mesh[:, list(MESH_INDEX), :2]),
+            layout_points(mesh),
             pose_labels(mesh, self._shape, self._mean_expression),
             self._teachers.expression(mesh),
         )
@@ -107,13 +116,13 @@ def load_labels(
 ) -> AttributeLabels:
     """Read one split of a pack, or `most` of its faces, taken evenly over its sources."""
     rows = pack.rows(split)
-    if most is not None and most < len(rows):
-        rows = rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
+    if most is not None:
+        rows = evenly(rows, most)
     mesh = np.asarray(pack.columns["mesh_xyz_px"][rows])
     expression = np.asarray(pack.columns["expression"][rows])
     return AttributeLabels(
         np.asarray(pack.columns["crops_rgb"][rows]),
-        np.ascontiguousarray(mesh[:, list(MESH_INDEX), :2]),
+        layout_points(mesh),
         pose_labels(mesh, shape, expression),
         expression,
     )
@@ -124,7 +133,8 @@ def stored_lessons(labels: AttributeLabels, shape: FaceShape, batch: int) -> Les
     mirror = torch.from_numpy(shape.mirror.astype(np.int64))
 
     def lesson(rng: np.random.Generator) -> AttributeLesson:
-        return jittered(labels, rng.integers(0, len(labels.points_px), batch), mirror, rng)
+        rows = rng.integers(0, len(labels.points_px), batch)
+        return jittered(AttributeLesson.of(labels.take(rows)), mirror, rng)
 
     return lesson
 
@@ -142,31 +152,23 @@ def online_lessons(
     draw = varied_pictures(pack, batch, variations)
 
     def lesson(rng: np.random.Generator) -> AttributeLesson:
-        labels = labeller(draw(rng))
-        return AttributeLesson(
-            to_float01(labels.crops_rgb),
-            *(torch.from_numpy(v) for v in (labels.points_px, labels.pose_deg, labels.expression)),
-        )
+        return AttributeLesson.of(labeller(draw(rng)))
 
     return lesson
 
 
-def jittered(
-    labels: AttributeLabels, rows: I64, mirror: Tensor, rng: np.random.Generator
-) -> AttributeLesson:
-    """Return jittered crops and the labels moved along with them."""
-    jitter = Jitter()
-    images = to_float01(labels.crops_rgb[rows])
-    points = torch.from_numpy(labels.points_px[rows])
-    pose = torch.from_numpy(labels.pose_deg[rows])
-    expression = torch.from_numpy(labels.expression[rows])
-    flip = torch.from_numpy(rng.random(len(rows)) < 0.5)
+def jittered(lesson: AttributeLesson, mirror: Tensor, rng: np.random.Generator) -> AttributeLesson:
+    """Return the crops jittered and their labels moved along; `mirror` [136] as in `FaceShape`."""
+    jitter, n = Jitter(), len(lesson.images01)
+    images, points = lesson.images01, lesson.points_px
+    pose, expression = lesson.pose_deg, lesson.expression
+    flip = torch.from_numpy(rng.random(n) < 0.5)
     images = torch.where(flip[:, None, None, None], images.flip(3), images)
     points = torch.where(flip[:, None, None], mirror_points(points, mirror), points)
     pose = torch.where(flip[:, None], mirror_pose(pose), pose)
     mirrored = expression[:, torch.from_numpy(EXPRESSION_MIRROR)]
     expression = torch.where(flip[:, None], mirrored, expression)
-    matrix = random_similarity(len(rows), rng, jitter)
+    matrix = random_similarity(n, rng, jitter)
     roll = torch.rad2deg(torch.atan2(matrix[:, 1, 0], matrix[:, 0, 0]))
     pose = pose + torch.stack([roll, torch.zeros_like(roll), torch.zeros_like(roll)], 1)
     images = photometric(lower_resolution(warp(images, matrix), rng, jitter), rng, jitter)

@@ -149,7 +149,7 @@ def train_attributes(
         descend(list(losses.values()), optimiser)
         average.update(net, number)
         if len(held.points_px) and (number + 1) % config.validate_every == 0:
-            report(number + 1, agreement(average.net, held))
+            report(number + 1, held_out_errors(average.net, held))
         return {name: float(value.detach()) for name, value in losses.items()}
 
     run(state, step, budget, checkpoint, clock, report)
@@ -157,7 +157,7 @@ def train_attributes(
 
 
 @torch.no_grad()
-def agreement(net: AttributeNet, held: AttributeLabels, batch: int = 64) -> dict[str, float]:
+def held_out_errors(net: AttributeNet, held: AttributeLabels, batch: int = 64) -> dict[str, float]:
     """Compare what a network reads with the labels of held-out faces.
 
     Returns:

@@ -244,6 +244,16 @@ def _finish(
     return meta
 
 
+def evenly(rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
+    """Return at most so many of some rows, evenly drawn, and so from all sources of a pack.
+
+    Example:
+        >>> evenly(np.arange(10, 20), 3).tolist(), evenly(np.arange(2), 3).tolist()
+        ([10, 14, 19], [0, 1])
+    """
+    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)]
+
+
 class Pack:
     """A finished pack, memory-mapped.
 
@@ -270,6 +280,12 @@ class Pack:
         if source is not None:
             chosen &= self.columns["source_index"] == source
         return np.flatnonzero(chosen)
+
+    def whole_rows(self, split: int) -> npt.NDArray[np.int64]:
+        """Return the row numbers of a split's crops that lie inside their pictures."""
+        rows = self.rows(split)
+        whole = (self.columns["inside_bits"][rows] == 255).all(axis=1)
+        return rows[np.flatnonzero(whole)]
 
     def inside(self, rows: npt.NDArray[np.int64]) -> F32:
         """Return [n, 128, 128]: 1 where a crop shows the image, 0 where its border repeats."""

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from deid_ops.models.blocks import channels_last
 from deid_ops.models.encoder import CompactEncoder
 from deid_ops.train.augment import Jitter, lower_resolution, photometric, random_similarity, warp
-from deid_ops.train.data import Pack
+from deid_ops.train.data import Pack, evenly
 from deid_ops.train.distil import FeatureMatch, OnlineTeacher, agreement, distillation_loss
 from deid_ops.train.loop import (
     Average,
@@ -110,7 +110,7 @@ def validation(pack: Pack, most: int) -> tuple[Tensor, Tensor] | None:
     rows = pack.rows(1)
     if len(rows) < 3:
         return None
-    rows = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)]
+    rows = evenly(rows, most)
     labels = torch.from_numpy(pack.columns["identity_unit"][rows])
     return _window(to_float01(pack.columns["crops_rgb"][rows])), labels
 

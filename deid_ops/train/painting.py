@@ -12,7 +12,6 @@ from torch.nn import functional
 from deid_ops.models.light import detail_strengths, enlarge_cells, without_cell_means
 from deid_ops.swap.conditions import CELL_PX
 from deid_ops.swap.crop import CROP_SIZE_PX
-from deid_ops.swap.layout import MESH_INDEX
 from deid_ops.swap.retarget import FaceShape, retarget
 from deid_ops.train.augment import (
     EXPRESSION_MIRROR,
@@ -23,7 +22,7 @@ from deid_ops.train.augment import (
 )
 from deid_ops.train.data import Pack
 from deid_ops.train.loop import State, to_float01
-from deid_ops.train.shape import pose_labels
+from deid_ops.train.shape import layout_points, pose_labels
 from deid_ops.types import F32, U8
 
 
@@ -104,7 +103,7 @@ def load_paint_data(
     columns = pack.columns
     mesh, expression = np.asarray(columns["mesh_xyz_px"][rows]), columns["expression"][rows]
     pose = pose_labels(mesh, shape, expression)
-    own = np.ascontiguousarray(mesh[:, list(MESH_INDEX), :2])
+    own = layout_points(mesh)
     return PaintData(
         np.asarray(columns["crops_rgb"][rows]),
         np.asarray(columns["inside_bits"][rows]),

@@ -89,6 +89,11 @@ def fit_shape(mesh_xyz_px: F32, expression: F32) -> FaceShape:
     )
 
 
+def layout_points(mesh_xyz_px: F32) -> F32:
+    """Return the landmarks of this project [n, 136, 2] out of the teacher's meshes [n, 478, 3]."""
+    return np.ascontiguousarray(mesh_xyz_px[:, list(MESH_INDEX), :2])
+
+
 def pose_labels(mesh_xyz_px: F32, shape: FaceShape, expression: F32) -> F32:
     """Return (roll, pitch, yaw) in degrees [n, 3] of the teacher's meshes.
 

@@ -104,8 +104,7 @@ def varied_pictures(
     pack: Pack, batch: int, config: Variations
 ) -> Callable[[np.random.Generator], U8]:
     """Return a source of varied pictures [batch, s, s, 3] of a pack's training faces."""
-    rows, crops = pack.rows(0), pack.columns["crops_rgb"]
-    whole = rows[(pack.columns["inside_bits"][rows] == 255).all(1)]
+    rows, whole, crops = pack.rows(0), pack.whole_rows(0), pack.columns["crops_rgb"]
 
     def faces(chosen: I64) -> PackCrops:
         return PackCrops(crops[chosen], pack.inside(chosen))

@@ -18,7 +18,7 @@ from deid_ops.train.attribute_lessons import (
     online_lessons,
     stored_lessons,
 )
-from deid_ops.train.attributes import AttributeTraining, agreement, train_attributes
+from deid_ops.train.attributes import AttributeTraining, held_out_errors, train_attributes
 from deid_ops.train.loop import Budget
 from deid_ops.train.shape import pose_labels
 from deid_ops.types import F32, U8
@@ -88,7 +88,7 @@ def test_held_out_labels_may_be_a_sample(small_pack, flat_shape) -> None:
     assert len(load_labels(small_pack, flat_shape, 1, 10**6).points_px) == len(everything.points_px)
 
 
-def test_agreement_is_measured_in_eye_distances_and_degrees(small_pack, flat_shape) -> None:
+def test_held_out_errors_are_measured_in_eye_distances_and_degrees(small_pack, flat_shape) -> None:
     held = load_labels(small_pack, flat_shape, 1)
 
     class Shifted:
@@ -104,12 +104,12 @@ def test_agreement_is_measured_in_eye_distances_and_degrees(small_pack, flat_sha
             pose = torch.from_numpy(held.pose_deg[part]) + torch.tensor([3.0, 0.0, 0.0])
             return points, pose, torch.zeros(len(points), 52)
 
-    found = agreement(Shifted(), held, batch=5)  # type: ignore[arg-type]
+    found = held_out_errors(Shifted(), held, batch=5)  # type: ignore[arg-type]
     assert found["held_landmark_shift_percent"] == pytest.approx(200 / EYE_DISTANCE_PX, rel=1e-4)
     assert found["held_pose_error_deg"] == pytest.approx(3.0, abs=1e-2)
 
 
-def test_training_reports_the_agreement(small_pack, flat_shape) -> None:
+def test_training_reports_them(small_pack, flat_shape) -> None:
     rows: list[dict[str, float]] = []
     config = AttributeTraining(batch=4, warmup=2, validate_every=2, validation_rows=3)
     budget = Budget(4, report_every=100)
