@@ -75,7 +75,7 @@ class Reason(StrEnum):
     TOO_SMALL = "too_small"
     TOO_TURNED = "too_turned"
     TOO_BLURRED = "too_blurred"
-    NOT_DETECTED = "not_detected"  # interpolated or extended box: no landmarks of its own
+    NOT_DETECTED = "not_detected"  # filled box: no landmarks of its own, or on another's head
     LOW_SCORE = "low_score"
     TOO_CLOSE = "judged_too_close"
     NOT_FOUND_AGAIN = "not_found_again"  # no detector finds a face in the replacement

@@ -127,7 +127,8 @@ def gate_faces(
     """Return for each row of `tracks` why it must be redacted, or None where it may be replaced.
 
     Causes are tested in a fixed order, the first one counts: policy, no generator, box without a
-    detection, no landmarks, low score, too small, too turned, too blurred.
+    detection (or filled and on another's head), no landmarks, low score, too small, too turned,
+    too blurred.
 
     Args:
         tracks: all boxes of a segment.
@@ -142,6 +143,7 @@ def gate_faces(
     filled_allowed = params.replace_filled & (tracks.origin != BoxOrigin.REPAIRED)
     causes = (
         (~detected & ~(filled_allowed & tracks.has_landmarks), Reason.NOT_DETECTED),
+        (hidden_behind_others(tracks), Reason.NOT_DETECTED),
         (~tracks.has_landmarks, Reason.NO_LANDMARKS),
         (np.minimum(tracks.score, usual_score(tracks)) < params.min_score, Reason.LOW_SCORE),
         (tracks.eye_distance_px < params.min_eye_distance_px, Reason.TOO_SMALL),
@@ -154,6 +156,24 @@ def gate_faces(
             if reasons[row] is None:
                 reasons[row] = cause
     return tuple(reasons)
+
+
+def hidden_behind_others(tracks: FaceTracks) -> Bool:
+    """Return [n] which filled boxes lie on the head of a nearer person, who was detected there.
+
+    The face is out of view; a replacement would be painted on the other's ear. The head reaches
+    beyond the face's box by half of its sides.
+    """
+    hidden = np.zeros(len(tracks), dtype=np.bool_)
+    detected = tracks.origin == BoxOrigin.DETECTED
+    low, high = tracks.boxes_xyxy_px[:, :2], tracks.boxes_xyxy_px[:, 2:]
+    centre, size = (low + high) / 2, high - low
+    for row in np.flatnonzero(~detected):
+        others = detected & (tracks.frame_index == tracks.frame_index[row])
+        larger = others & (size.prod(axis=1) > size[row].prod())
+        on_head = (np.abs(centre - centre[row]) < size).all(axis=1)
+        hidden[row] = bool((larger & on_head).any())
+    return hidden
 
 
 def usual_score(tracks: FaceTracks) -> F32:

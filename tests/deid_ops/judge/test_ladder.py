@@ -88,6 +88,23 @@ def test_filled_boxes_can_be_excluded():
     assert gate_faces(filled, strict) == (None, Reason.NOT_DETECTED)
 
 
+def test_nothing_is_painted_on_the_head_of_a_nearer_person():
+    found, filled = BoxOrigin.DETECTED, BoxOrigin.INTERPOLATED
+    near, ear, beside = [100, 100, 200, 220], [190, 140, 220, 180], [290, 140, 320, 180]
+    rows = [near, ear, near, beside, ear, ear, near, ear]
+    reasons = gate_faces(
+        tracks(
+            8,
+            frame_index=[0, 0, 1, 1, 2, 3, 3, 4],
+            track=[0, 1, 0, 1, 1, 1, 0, 1],
+            boxes_xyxy_px=rows,
+            origin=[found, filled, found, filled, filled, found, found, found],
+        ),
+        PARAMS,
+    )
+    assert reasons == (None, Reason.NOT_DETECTED, None, None, None, None, None, None)
+
+
 def test_every_judge_must_be_content_and_nan_fails():
     slack = np.float32([[0.2, 0.1], [0.2, -0.01], [np.nan, 0.3], [0.2, 0.2]])
     verdict = judge_faces(slack, np.array([True, True, True, False]), PARAMS)
