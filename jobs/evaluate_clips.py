@@ -3,7 +3,8 @@
 Independent of the run that made the output: faces are detected again in the *source*, five points
 and all, matched with the boxes of the sidecar (`OUTPUT.json`, written by `deid run`), and judged at
 the same place of the output. Subjects: `source`, `output`, and of the output the `replaced` and
-the `redacted` faces apart where it has both. Faces of one track are alike, so intervals allow for
+the `redacted` faces apart where it has both; `source_moved` is the noise of the reader of pose,
+gaze and expression itself. Faces of one track are alike, so intervals allow for
 tracks (`clustered_rate`; a track is one cluster in all releases), and beside every rate stands the
 rate between different people.
 """
@@ -22,8 +23,13 @@ from deid_ops.judge.verification import distances, paired_distances
 from deid_ops.metrics.figures import Figure, far_name
 from deid_ops.metrics.stats import clustered_rate, mean_estimate, rate
 from deid_ops.metrics.temporal import temporal_consistency
-from deid_ops.metrics.utility import AttributeReader, attribute_figures
-from deid_ops.swap.crop import EYE_DISTANCE_PX
+from deid_ops.metrics.utility import (
+    READER_SIZE_PX,
+    AttributeReader,
+    attribute_figures,
+    reader_noise_figures,
+)
+from deid_ops.swap.crop import CROP_SIZE_PX, EYE_DISTANCE_PX
 from deid_ops.types import Bool
 from jobs.clip_faces import Sampled, sample_clip
 
@@ -233,3 +239,10 @@ def _utility(
             for crops in (sampled.crops_before, sampled.crops_after)
         )
         yield from attribute_figures(before, after, EYE_DISTANCE_PX, "output", name, reader.name)
+        yield from reader_noise_figures(
+            reader,
+            np.stack(sampled.crops_before)[swapped],
+            CROP_SIZE_PX / READER_SIZE_PX,
+            EYE_DISTANCE_PX,
+            name,
+        )

@@ -8,6 +8,7 @@ from deid_ops.metrics.utility import (
     attributes_from_mesh,
     found_again_figure,
     psnr_outside_figure,
+    reader_noise_figures,
 )
 
 
@@ -56,6 +57,31 @@ def test_moved_irises_are_gaze_not_pose():
 def test_shift_is_in_percent_of_the_eye_distance():
     found = figures(attributes(mesh(2)), attributes(mesh(2) + np.float32([3.5, 0, 0])))
     assert found["landmark_shift_percent"].value == pytest.approx(10, rel=1e-4)
+
+
+class BrightestColumn:
+    """Reads a mesh that follows the brightest column of a crop, in half of its scale."""
+
+    name = "column"
+
+    def __init__(self, follows):
+        self.follows = follows
+
+    def read(self, crops_bgr):
+        columns = crops_bgr[:, 0, :, 0].argmax(axis=1) * 0.5 * self.follows
+        moved = mesh(len(crops_bgr))
+        moved[:, :, 0] += columns[:, None]
+        return attributes(moved.astype(np.float32))
+
+
+@pytest.mark.parametrize(("follows", "percent"), [(1.0, 0.0), (0.0, 10.0)])
+def test_a_reader_that_follows_the_face_has_no_noise(follows, percent):
+    crops = np.full((2, 4, 256, 3), 9, np.uint8)
+    crops[0, :, 100], crops[1, :, 30] = 200, 200
+    found = list(reader_noise_figures(BrightestColumn(follows), crops, 0.5, 10.0, "set"))
+    shift = next(f for f in found if f.metric == "landmark_shift_percent")
+    assert (shift.subject, shift.bar, shift.estimate.n) == ("source_moved", None, 2)
+    assert shift.estimate.value == pytest.approx(percent, abs=1e-3)
 
 
 def test_unreadable_outputs_are_counted_not_averaged():
