@@ -2,11 +2,11 @@ SELECT
   camera,
   eye_distance,
   count(*) AS tracks,
-  sum(faces_judged) AS faces_judged,
-  avg(pose_drift_deg) AS pose_deg,
-  avg(gaze_drift_deg) AS gaze_deg,
-  avg(expression_drift) AS expression,
-  avg(landmark_drift) AS landmarks_percent,
+  CAST(sum(faces_judged) AS BIGINT) AS faces_judged,
+  sum(pose_drift_deg * faces_judged) / sum(faces_judged) AS pose_deg,
+  sum(gaze_drift_deg * faces_judged) / sum(faces_judged) AS gaze_deg,
+  sum(expression_drift * faces_judged) / sum(faces_judged) AS expression,
+  sum(landmark_drift * faces_judged) / sum(faces_judged) AS landmarks_percent,
   avg(consistency_original) AS variation_before,
   avg(consistency_output) AS variation_after
 FROM (
@@ -15,7 +15,7 @@ FROM (
     track,
     camera,
     eye_distance,
-    max(n_faces_judged) AS faces_judged,
+    CAST(max(n_faces_judged) AS DOUBLE) AS faces_judged,
     max(pose_drift_deg) AS pose_drift_deg,
     max(gaze_drift_deg) AS gaze_drift_deg,
     max(expression_drift) AS expression_drift,
@@ -23,7 +23,7 @@ FROM (
     avg(consistency_original) AS consistency_original,
     avg(consistency_output) AS consistency_output
   FROM judged
-  WHERE landmark_drift IS NOT NULL
+  WHERE landmark_drift IS NOT NULL AND n_faces_judged > 0
   GROUP BY 1, 2, 3, 4
 ) AS drifted
 GROUP BY camera, eye_distance
