@@ -200,12 +200,14 @@ class FaceCrops:
     """Replacement crops of a segment, one row per treated face that has one.
 
     `row` points into the segment's `FaceTracks`. `crop_from_frame` is the 2x3 similarity that
-    maps frame pixels to crop pixels. Crops are BGR, uint8.
+    maps frame pixels to crop pixels. Crops are BGR, uint8. `weight` says how much of each of their
+    pixels is drawn into the frame, of 255; it is 0 where nothing was replaced.
     """
 
     row: I32  # [k]
     crops_bgr: U8  # [k, S, S, 3]
     crop_from_frame: F32  # [k, 2, 3]
+    weight: U8  # [k, S, S]
 
     def __post_init__(self) -> None:
         """Freeze the arrays and compare their lengths."""
@@ -216,6 +218,7 @@ class FaceCrops:
         _set(self, "crops_bgr", crops)
         matrix = frozen_array(self.crop_from_frame, np.float32, (k, 2, 3), "crop_from_frame")
         _set(self, "crop_from_frame", matrix)
+        _set(self, "weight", frozen_array(self.weight, np.uint8, (k, size, size), "weight"))
 
     def __len__(self) -> int:
         return len(self.row)
@@ -224,7 +227,7 @@ class FaceCrops:
     def empty(cls, size: int) -> FaceCrops:
         """No crops."""
         z: Any = np.zeros(0)
-        return cls(z, _no_rows(size, size, 3), _no_rows(2, 3))
+        return cls(z, _no_rows(size, size, 3), _no_rows(2, 3), _no_rows(size, size))
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,11 @@ from deid_ops.swap.conditions import FaceConditions, unit_rows
 from deid_ops.swap.crop import (
     CROP_SIZE_PX,
     apply_matrices,
-    blend_mask,
     crop_matrices,
     paste_crop,
 )
-from deid_ops.types import F32, I32, U8, FaceTracks, Reason
+from deid_ops.swap.face_mask import blended, drawn_weights
+from deid_ops.types import F32, I32, U8, FaceCrops, FaceTracks, Reason
 from jobs.anchoring import Anchors, PersonViews
 from jobs.config import JobConfig
 from jobs.models import (
@@ -133,7 +133,8 @@ class OwnReplacement:
         def treat(crops: U8, points: F32, rng: np.random.Generator) -> U8:
             anchors = self.anchors_of_crops(crops, points, rng)
             strength = self._first_strength if diffuse else None
-            return self._generated(crops, anchors, strength)
+            painted, weights = self._generated(crops, anchors, strength)
+            return blended(crops, painted, weights)
 
         return Defence(name, treat)
 
@@ -176,10 +177,13 @@ class OwnReplacement:
         out: U8 = self._denoise(crops, conditions, anchors, strength, secrets.token_bytes)
         return out
 
-    def _generated(self, crops: U8, anchors: F32, strength: float | None) -> U8:
+    def _generated(self, crops: U8, anchors: F32, strength: float | None) -> tuple[U8, U8]:
+        """Return painted crops and how much of each pixel is drawn, of 255."""
         told = self._generate.read(crops)
         out = self._generate(crops, told, anchors)
-        return out if strength is None else self._diffuse(out, told, anchors, strength)
+        if strength is not None:
+            out = self._diffuse(out, told, anchors, strength)
+        return out, drawn_weights(told.masks())
 
     def _views(self, images: Sequence[U8], points: F32) -> PersonViews:
         """Return how the encoders see the person in some pictures [n, 5, 2], as linking does."""
@@ -217,14 +221,13 @@ class OwnReplacement:
     def _treated(self, faces: FaceSet, anchors: F32, strength: float | None) -> Treated:
         matrices = crop_matrices(faces.landmarks_xy_px)
         before = faces.aligned()
-        after = np.concatenate(
-            [
-                self._generated(before[i : i + _BATCH], anchors[i : i + _BATCH], strength)
-                for i in range(0, len(faces), _BATCH)
-            ]
-        )
-        everyone = np.ones(len(faces), np.bool_)
-        return _composed(faces, before, after, matrices, everyone, self._config)
+        parts = [
+            self._generated(before[i : i + _BATCH], anchors[i : i + _BATCH], strength)
+            for i in range(0, len(faces), _BATCH)
+        ]
+        after, weights = (np.concatenate(p) for p in zip(*parts, strict=True))
+        drawn = FaceCrops(np.arange(len(faces), dtype=np.int32), after, matrices, weights)
+        return _composed(faces, before, drawn, self._config)
 
     def _judged(self, faces: FaceSet, chosen: list[tuple[int, ...]]) -> Replacement:
         config, tracks = self._config, _as_tracks(faces)
@@ -258,12 +261,9 @@ class OwnReplacement:
             guards,
         )
         settled = settle_segment(swapped, tracks, gates, anchor_of_track, models, params)
-        matrices = crop_matrices(faces.landmarks_xy_px)
-        before = faces.aligned()
-        after, replaced = before.copy(), np.zeros(len(faces), np.bool_)
-        after[settled.crops.row] = settled.crops.crops_bgr
+        replaced = np.zeros(len(faces), np.bool_)
         replaced[settled.crops.row] = True
-        treated = _composed(faces, before, after, matrices, replaced, config)
+        treated = _composed(faces, faces.aligned(), settled.crops, config)
         return Replacement(treated, replaced, settled.reason)
 
 
@@ -293,23 +293,23 @@ def _as_tracks(faces: FaceSet) -> FaceTracks:
 def _composed(
     faces: FaceSet,
     before: U8,
-    after: U8,
-    matrices: F32,
-    replaced: np.ndarray,
+    drawn: FaceCrops,
     config: JobConfig,
 ) -> Treated:
-    """Paste replacements softly and redact the rest with a hard edge."""
+    """Paste replacements with their weights and redact the rest with a hard edge."""
     rng = np.random.default_rng(secrets.randbits(64))
-    final = after.copy()
-    lost = np.flatnonzero(~replaced)
+    matrices, final = crop_matrices(faces.landmarks_xy_px), before.copy()
+    weights = np.tile(hard_mask(), (len(faces), 1, 1))
+    final[drawn.row] = drawn.crops_bgr
+    weights[drawn.row] = drawn.weight.astype(np.float32) / 255.0
+    lost = np.setdiff1d(np.arange(len(faces)), drawn.row)
     if len(lost):
         points = apply_matrices(matrices[lost], faces.landmarks_xy_px[lost])
         final[lost] = redact_defence(config).treat(before[lost], points, rng)
-    soft, hard = blend_mask(), hard_mask()
     pasted = [
-        paste_crop(image, crop, matrix, soft if kept else hard)
-        for image, crop, matrix, kept in zip(
-            faces.images_bgr, final, matrices, replaced, strict=True
+        paste_crop(image, crop, matrix, weight)
+        for image, crop, matrix, weight in zip(
+            faces.images_bgr, final, matrices, weights, strict=True
         )
     ]
     images, changed = zip(*pasted, strict=True)

@@ -16,7 +16,7 @@ import yaml
 
 from deid_ops.anchors.bank import AnchorBank, density_bank, load_bank
 from deid_ops.compose.blend import ComposeParams
-from deid_ops.compose.mask import CropMaskParams, HeadMaskParams
+from deid_ops.compose.mask import HeadMaskParams
 from deid_ops.detect.base import Detector
 from deid_ops.detect.build import build_detector
 from deid_ops.detect.faces import DetectParams
@@ -29,13 +29,6 @@ from deid_ops.judge.ladder import LadderParams
 from deid_ops.metrics.utility import AttributeReader
 from deid_ops.pipeline.settle import Guard
 from deid_ops.redact.fill import RedactParams
-from deid_ops.swap.crop import (
-    BLEND_RAMP_PX,
-    CROP_SIZE_PX,
-    MASK_CENTRE_XY_PX,
-    MASK_HALF_AXES_PX,
-    MASK_POWER,
-)
 from deid_ops.track.params import TrackParams
 from deid_ops.types import U8, Bool
 from deid_ops.video.child import DecodeLimits
@@ -256,14 +249,9 @@ def ladder_params(config: JobConfig) -> LadderParams:
 
 
 def compose_params(config: JobConfig) -> ComposeParams:
-    """Return masks and redaction; the swap mask is the part of the crop that was generated."""
-    side = float(CROP_SIZE_PX)
-    centre_x, centre_y = ((c + 0.5) / side for c in MASK_CENTRE_XY_PX)
-    half_x, half_y = (h / side for h in MASK_HALF_AXES_PX)
-    edge = BLEND_RAMP_PX / min(MASK_HALF_AXES_PX)
+    """Return redaction and its mask."""
     return ComposeParams(
         head=HeadMaskParams(margin=config.redact.margin),
-        crop=CropMaskParams((centre_x, centre_y), (half_x, half_y), MASK_POWER, edge),
         redact=RedactParams(method=config.redact.method),
     )
 

@@ -159,6 +159,7 @@ def crops_to_row(crops: FaceCrops) -> Row:
         "crop_size_px": int(crops.crops_bgr.shape[1]),
         "crop_from_frame": crops.crop_from_frame,
         "crop_pixels": crops.crops_bgr.tobytes(),
+        "crop_weight": crops.weight.tobytes(),
     }
 
 
@@ -166,7 +167,8 @@ def crops_from_row(row: Mapping[str, Any]) -> FaceCrops:
     """Return the crops of a row."""
     k, size = len(row["crop_row"]), row["crop_size_px"]
     pixels = np.frombuffer(row["crop_pixels"], np.uint8).reshape(k, size, size, 3)
-    return FaceCrops(row["crop_row"], pixels, row["crop_from_frame"].reshape(k, 2, 3))
+    weight = np.frombuffer(row["crop_weight"], np.uint8).reshape(k, size, size)
+    return FaceCrops(row["crop_row"], pixels, row["crop_from_frame"].reshape(k, 2, 3), weight)
 
 
 def conditions_to_row(conditions: FaceConditions) -> Row:

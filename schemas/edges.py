@@ -127,6 +127,12 @@ CROPS = (
     Column("crop_size_px", INT32, "Side of a crop.", unit="px"),
     Column("crop_from_frame", _F, "2x3 matrices, six values each."),
     Column("crop_pixels", pa.large_binary(), "BGR crops, one after another.", biometric=True),
+    Column(
+        "crop_weight",
+        pa.large_binary(),
+        "How much of each crop's pixels is drawn, of 255.",
+        biometric=True,
+    ),
 )
 
 TOLD = (

@@ -24,7 +24,6 @@ import numpy as np
 import numpy.typing as npt
 
 from deid_ops.compose.mask import (
-    CropMaskParams,
     HeadMaskParams,
     MaskRegion,
     head_hull_px,
@@ -56,11 +55,13 @@ class SwapEdit:
         track: track of the face; decides ties in the order.
         crop_bgr: `[S, S, 3]` uint8.
         crop_from_frame: `[2, 3]` similarity, frame pixels to crop pixels.
+        weight: `[S, S]` uint8, how much of each crop pixel is drawn, of 255.
     """
 
     track: int
     crop_bgr: U8
     crop_from_frame: F32
+    weight: U8
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +84,9 @@ FaceEdit = SwapEdit | RedactEdit
 
 @dataclass(frozen=True, slots=True)
 class ComposeParams:
-    """Masks and redaction; the same for every frame of a run."""
+    """Redaction and its mask; the same for every frame of a run."""
 
     head: HeadMaskParams = field(default_factory=HeadMaskParams)
-    crop: CropMaskParams = field(default_factory=CropMaskParams)
     redact: RedactParams = field(default_factory=RedactParams)
 
 
@@ -110,7 +110,7 @@ def compose_frame(frame: Frame, edits: Sequence[FaceEdit], params: ComposeParams
     Args:
         frame: as decoded; it is not changed.
         edits: one per face.
-        params: masks and redaction.
+        params: redaction and its mask.
 
     Raises:
         InvariantError: pixel format or colour matrix that the decoder should have refused.
@@ -122,7 +122,7 @@ def compose_frame(frame: Frame, edits: Sequence[FaceEdit], params: ComposeParams
     regions: list[MaskRegion] = []
     for edit in sorted(edits, key=_drawing_order):
         if isinstance(edit, SwapEdit):
-            region = _draw_swap(planes, frame, layout, edit, params)
+            region = _draw_swap(planes, frame, layout, edit)
         else:
             region = _draw_redaction(planes, frame, layout, edit, params)
         if region is not None:
@@ -139,10 +139,10 @@ def _drawing_order(edit: FaceEdit) -> tuple[int, float, int]:
 
 
 def _draw_swap(
-    planes: list[Plane], frame: Frame, layout: PlaneLayout, edit: SwapEdit, params: ComposeParams
+    planes: list[Plane], frame: Frame, layout: PlaneLayout, edit: SwapEdit
 ) -> MaskRegion | None:
-    matrix, size_px = edit.crop_from_frame, edit.crop_bgr.shape[0]
-    region = swap_region(matrix, size_px, frame.size_wh_px, layout.sub_xy, params.crop)
+    matrix = edit.crop_from_frame
+    region = swap_region(matrix, edit.weight, frame.size_wh_px, layout.sub_xy)
     if region is None:
         return None
     patch = warp_to_frame(edit.crop_bgr, matrix, region.box_xyxy_px, repeat_border=True)

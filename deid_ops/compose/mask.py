@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -23,6 +22,7 @@ from deid_ops.errors import SetupError
 from deid_ops.geometry import invert_affine, transform_points
 
 F32 = npt.NDArray[np.float32]
+U8 = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
 
 NEGLIGIBLE = 1.0 / 1024.0  # below this a weight changes no code of 8 bits, and is set to 0
@@ -57,41 +57,6 @@ class HeadMaskParams:
             )
         if not 0.0 < self.edge <= 1.0:
             raise SetupError(f"head mask: edge is {self.edge}, outside (0, 1]")
-
-
-@dataclass(frozen=True, slots=True)
-class CropMaskParams:
-    """Shape of the mask of a swapped face, in fractions of the crop's side.
-
-    The defaults are the mask of this project's crops (`swap.crop.INNER_MASK`: centre (63.5, 66),
-    half axes (46, 54) of 128 px, exponent 2.6), soft over the outer 18 %. A generator with another
-    template needs its own values; `zoomed` gives them for the same template with more context.
-
-    Attributes:
-        centre_xy: centre of the superellipse.
-        half_xy: its half axes, up to the outer end of the soft edge.
-        exponent: as in `HeadMaskParams`.
-        edge: width of the soft edge *inside*, as a fraction of the half axis.
-    """
-
-    centre_xy: tuple[float, float] = (64.0 / 128, 66.5 / 128)
-    half_xy: tuple[float, float] = (46.0 / 128, 54.0 / 128)
-    exponent: float = 2.6
-    edge: float = 0.18
-
-    def __post_init__(self) -> None:
-        """Refuse a mask that reaches over the crop, where there are no pixels to show."""
-        for centre, half in zip(self.centre_xy, self.half_xy, strict=True):
-            if half <= 0 or centre - half < 0 or centre + half > 1:
-                raise SetupError(f"crop mask: {centre} +- {half} leaves the crop")
-        if not 0.0 < self.edge < 1.0:
-            raise SetupError(f"crop mask: edge is {self.edge}, outside (0, 1)")
-
-    def zoomed(self, zoom: float) -> CropMaskParams:
-        """Return the mask that covers the same part of the face in a crop with another zoom."""
-        cx, cy = (0.5 + (c - 0.5) * zoom for c in self.centre_xy)
-        hx, hy = (h * zoom for h in self.half_xy)
-        return CropMaskParams((cx, cy), (hx, hy), self.exponent, self.edge)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,46 +134,39 @@ def head_region(
     return MaskRegion(box[0], box[1], _ramp(value, 1.0, none))
 
 
-@lru_cache(maxsize=16)
-def crop_mask(size_px: int, params: CropMaskParams) -> F32:
-    """Return the mask of a swapped face in its crop, `[size, size]`, read-only, 0 at the border."""
-    centre = [c * size_px - 0.5 for c in params.centre_xy]
-    half = (params.half_xy[0] * size_px, params.half_xy[1] * size_px)
-    grid = np.arange(size_px)
-    value = _superellipse(grid - centre[0], grid - centre[1], half, params.exponent)
-    weight = _ramp(value, (1.0 - params.edge) ** params.exponent, 1.0)
-    weight.flags.writeable = False
-    return weight
-
-
 def swap_region(
     crop_from_frame: npt.NDArray[Any],
-    size_px: int,
+    weight: U8,
     frame_size_wh_px: tuple[int, int],
     sub_xy: tuple[int, int],
-    params: CropMaskParams,
 ) -> MaskRegion | None:
-    """Return a swapped face's crop mask warped into the frame; None where it lies outside.
+    """Return a swapped face's weights warped into the frame; None where they are 0 or outside.
 
     Args:
         crop_from_frame: `[2, 3]` similarity, frame pixels to crop pixels.
-        size_px: side of the crop.
+        weight: `[S, S]` uint8, how much of each crop pixel is drawn, of 255.
         frame_size_wh_px: width and height of the frame.
         sub_xy: chroma subsampling.
-        params: shape in the crop.
     """
-    cx, cy = (c * size_px - 0.5 for c in params.centre_xy)
-    hx, hy = (h * size_px for h in params.half_xy)
-    corners = np.array([[cx + i * hx, cy + j * hy] for i in (-1, 1) for j in (-1, 1)])
+    rows, columns = (np.flatnonzero(weight.any(axis=axis)) for axis in (1, 0))
+    if len(rows) == 0:
+        return None
+    # bilinear sampling reaches up to one pixel beyond the outermost weight
+    corners = np.array([[x, y] for x in _reach(columns) for y in _reach(rows)])
     in_frame = transform_points(invert_affine(crop_from_frame), corners)
     low, high = in_frame.min(axis=0), in_frame.max(axis=0)
     hull = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
     box = _aligned(hull, frame_size_wh_px, sub_xy)
     if box is None:
         return None
-    weight = warp_to_frame(crop_mask(size_px, params), crop_from_frame, box, repeat_border=False)
-    weight[weight < NEGLIGIBLE] = 0.0
-    return MaskRegion(box[0], box[1], weight)
+    share = weight.astype(np.float32) / 255.0
+    drawn = warp_to_frame(share, crop_from_frame, box, repeat_border=False)
+    drawn[drawn < NEGLIGIBLE] = 0.0
+    return MaskRegion(box[0], box[1], drawn)
+
+
+def _reach(index: npt.NDArray[Any]) -> tuple[float, float]:
+    return float(index[0]) - 1.0, float(index[-1]) + 1.0
 
 
 def warp_to_frame(

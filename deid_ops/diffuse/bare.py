@@ -6,6 +6,7 @@ import hashlib
 
 from deid_ops.diffuse.denoiser import Denoiser
 from deid_ops.inference.session import Runtime
+from deid_ops.swap.face_mask import blended, drawn_weights
 from deid_ops.swap.generator import Generator
 from deid_ops.types import F32, U8
 
@@ -36,7 +37,7 @@ class BarePainter:
     def __call__(
         self, crops_bgr: U8, anchors_unit: F32, noise_strength: float = 1.0, seed: int = 0
     ) -> U8:
-        """Paint the anchors, then noise and recover them where there is a denoiser.
+        """Paint the anchors, noise and recover them where there is a denoiser, blend them in.
 
         Args:
             crops_bgr: [n, 128, 128, 3] crops of `deid_ops/swap/crop.py`.
@@ -46,13 +47,13 @@ class BarePainter:
         """
         told = self._generator.read(crops_bgr)
         painted = self._generator(crops_bgr, told, anchors_unit)
-        if self._denoiser is None:
-            return painted
-        secret = seed.to_bytes(8, "big")
-        return self._denoiser(
-            painted,
-            told,
-            anchors_unit,
-            noise_strength,
-            lambda n: hashlib.shake_256(secret).digest(n),
-        )
+        if self._denoiser is not None:
+            secret = seed.to_bytes(8, "big")
+            painted = self._denoiser(
+                painted,
+                told,
+                anchors_unit,
+                noise_strength,
+                lambda n: hashlib.shake_256(secret).digest(n),
+            )
+        return blended(crops_bgr, painted, drawn_weights(told.masks()))

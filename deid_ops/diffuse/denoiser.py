@@ -25,14 +25,15 @@ from deid_ops.inference.session import CPU, Runtime
 from deid_ops.swap.attributes import BUCKETS
 from deid_ops.swap.conditions import (
     FaceConditions,
+    mask_planes,
     surroundings_of,
     to_bgr,
     to_planes,
     unit_rows,
 )
 from deid_ops.swap.contract import LIGHT_CELLS
-from deid_ops.swap.generator import check_conditions, check_crops
-from deid_ops.types import F32, U8
+from deid_ops.swap.generator import check_conditions, check_crops, painted_inside
+from deid_ops.types import F32, U8, Bool
 
 ByteSource = Callable[[int], bytes]
 
@@ -59,16 +60,21 @@ def normal_noise(shape: tuple[int, ...], random_bytes: ByteSource) -> F32:
     return np.asarray(ndtri(uniform).reshape(shape), dtype=np.float32)
 
 
-def without_cell_means(noise: F32) -> F32:
+def without_cell_means(noise: F32, masks: Bool) -> F32:
     """Take from noise [n, 3, 128, 128] its mean over each of the 8x8 cells of the light.
 
-    The averages over cells are a condition which the swap has been given anyway; noise in them
-    hides nothing and would come out as coloured clouds.
+    The averages over cells, within the masks [n, 128, 128], are a condition which the swap has been
+    given anyway; noise in them hides nothing and would come out as coloured clouds. Outside the
+    masks the result is 0.
     """
     n, channels, size, _ = noise.shape
     cell = size // LIGHT_CELLS
-    cells = noise.reshape(n, channels, LIGHT_CELLS, cell, LIGHT_CELLS, cell)
-    return np.asarray((cells - cells.mean(axis=(3, 5), keepdims=True)).reshape(noise.shape))
+    shape = (LIGHT_CELLS, cell, LIGHT_CELLS, cell)
+    inside = masks.reshape(n, 1, *shape)
+    cells = noise.reshape(n, channels, *shape) * inside
+    count = np.maximum(inside.sum(axis=(3, 5), keepdims=True), 1)
+    means = cells.sum(axis=(3, 5), keepdims=True) / count.astype(np.float32)
+    return np.asarray(((cells - means) * inside).reshape(noise.shape), dtype=np.float32)
 
 
 class Denoiser:
@@ -111,7 +117,7 @@ class Denoiser:
             random_bytes: cryptographic source; the draw is used once and not kept.
 
         Returns:
-            [n, 128, 128, 3] BGR; outside `INNER_MASK` the input's own pixels.
+            [n, 128, 128, 3] BGR; outside the faces' masks the input's own pixels.
 
         Raises:
             InvariantError: a shape differs, or the strength is not above 0.
@@ -123,16 +129,18 @@ class Denoiser:
         planes = to_planes(swapped_bgr)
         ratio = float(np.clip(noise_strength * self.ratio_base, self.ratio_min, self.ratio_max))
         alpha = 1.0 / np.sqrt(1.0 + ratio**2)
-        noise = without_cell_means(normal_noise(planes.shape, random_bytes))
+        masks = conditions.masks()
+        noise = without_cell_means(normal_noise(planes.shape, random_bytes), masks)
         feeds = {
-            "surroundings_rgb": surroundings_of(planes),
+            "surroundings_rgb": surroundings_of(planes, masks),
+            "mask": mask_planes(masks),
             "noised": (alpha * (planes * 2.0 - 1.0) + alpha * ratio * noise).astype(np.float32),
             "points_px": conditions.points_px,
             "detail_rms": conditions.detail_rms,
             "anchor_unit": unit_rows(anchors_unit),
             "noise_ratio": np.full((len(planes), 1), ratio, dtype=np.float32),
         }
-        return to_bgr(self._model.run(feeds)["crop_rgb"])
+        return painted_inside(masks, to_bgr(self._model.run(feeds)["crop_rgb"]), swapped_bgr)
 
 
 def _noise_levels(path: str) -> tuple[float, float, float]:

@@ -24,7 +24,6 @@ from deid_ops.inference.contracts import ModelContract
 
 OPSET = 17
 HALF_FROM = 256  # initialisers with fewer values stay float32
-SHARED_FROM_BYTES = 4096
 HALF_PREFIX = "half::"
 
 
@@ -70,7 +69,6 @@ def export_onnx(
         dynamo=False,
     )
     model = onnx.load_from_string(buffer.getvalue())
-    share_constants(model)
     if half:
         store_half(model)
     del model.metadata_props[:]
@@ -78,28 +76,6 @@ def export_onnx(
     model.producer_name, model.producer_version, model.doc_string = "deid-lake", "1", ""
     onnx.checker.check_model(model)
     return model
-
-
-def share_constants(model: onnx.ModelProto) -> None:
-    """Keep each large constant once, in place; tracing writes a mask down at every use."""
-    named: dict[bytes, str] = {}
-    renamed: dict[str, str] = {}
-    kept = []
-    for node in model.graph.node:
-        tensor = node.attribute[0].t if node.op_type == "Constant" else None
-        if tensor is None or len(tensor.raw_data) < SHARED_FROM_BYTES:
-            kept.append(node)
-            continue
-        key = f"{list(tensor.dims)} {tensor.data_type} ".encode() + tensor.raw_data
-        if key not in named:
-            named[key] = node.output[0]
-            kept.append(node)
-        renamed[node.output[0]] = named[key]
-    for node in kept:
-        for i, name in enumerate(node.input):
-            node.input[i] = renamed.get(name, name)
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
 
 
 def store_half(model: onnx.ModelProto, keep: Collection[str] = ()) -> None:

@@ -1,7 +1,7 @@
 """The leak-proof generator: it paints a face it has never seen.
 
 The network receives what surrounds the face, a coarse picture of its light, landmarks drawn on
-the mean face, and the identity to paint. Pixels inside `INNER_MASK` reach it only as averages
+the mean face, and the identity to paint. Pixels inside the face's mask reach it only as averages
 over 8x8 cells (swap) or under noise (diffuse), and as six numbers, the strength of their detail.
 What an observer could recover about the person is bounded by those conditions, whatever the
 weights are.
@@ -33,6 +33,7 @@ from deid_ops.models.light import (
     N_LOOKS,
     as_colourful_as,
     as_strong_as,
+    cell_means,
     coarse_light,
     enlarge_cells,
     look_of_footage,
@@ -41,7 +42,8 @@ from deid_ops.models.light import (
     without_chequers,
 )
 from deid_ops.swap.conditions import CELL_PX
-from deid_ops.swap.crop import CROP_SIZE_PX, INNER_MASK, part_weights
+from deid_ops.swap.crop import CROP_SIZE_PX
+from deid_ops.swap.face_mask import part_rows
 from deid_ops.swap.layout import GROUP_NAMES, N_GROUPS, group_slice
 
 MAP_SIZE = 64
@@ -87,8 +89,7 @@ class HeatMaps(nn.Module):
 class LeakProofGenerator(nn.Module):
     """See the module's head."""
 
-    mask: Tensor
-    parts: Tensor
+    part_rows: Tensor
 
     def __init__(self, config: GeneratorConfig | None = None) -> None:
         super().__init__()
@@ -114,15 +115,14 @@ class LeakProofGenerator(nn.Module):
         # Without this the residual stream grows and the last layer, not the net, does the learning.
         self.out_norm = AdaptiveNorm(c[0], style)
         self.out = conv3(c[0], 12)
-        mask = torch.from_numpy(np.asarray(INNER_MASK, dtype=np.float32))[None, None]
-        self.register_buffer("mask", mask, False)
-        self.register_buffer("parts", torch.from_numpy(part_weights())[None], False)
+        self.register_buffer("part_rows", torch.from_numpy(part_rows())[None, :, :, None], False)
         init_glorot(self)
         nn.init.zeros_(self.out.weight)
 
     def forward(
         self,
         surroundings01: Tensor,
+        mask: Tensor,
         inside: Tensor,
         points_px: Tensor,
         detail_rms: Tensor,
@@ -133,6 +133,7 @@ class LeakProofGenerator(nn.Module):
 
         Args:
             surroundings01: [n, 3, 128, 128] in [0, 1]; what lies inside the mask is ignored.
+            mask: [n, 1, 128, 128] 1 where to paint, 0 elsewhere.
             inside: [n, 3, 128, 128] in about [-1, 1]: the coarse light or the noised face.
             points_px: [n, 136, 2] retargeted landmarks.
             detail_rms: [n, 6] strength of the original's detail, in [0, 1].
@@ -143,13 +144,13 @@ class LeakProofGenerator(nn.Module):
             [n, 3, 128, 128] in about [0, 1], not clipped; outside the mask the surroundings.
         """
         surroundings = surroundings01 * 2.0 - 1.0
-        base = self.mask * inside + (1.0 - self.mask) * surroundings
-        light = coarse_light(inside, scalars)
+        base = mask * inside + (1.0 - mask) * surroundings
+        light = coarse_light(inside, mask, scalars)
         told = 2.0 * detail_rms  # the range here is twice as wide
-        look = look_of_footage(surroundings, light, told, self.mask)
+        look = look_of_footage(surroundings, light, told, mask)
         style = self.mapping(torch.cat([scaled_identity(identity_unit), scalars, look], 1))
         style = functional.leaky_relu(style, 0.2)
-        mask64 = functional.avg_pool2d(self.mask + 0.0 * base[:, :1], 2)
+        mask64 = functional.avg_pool2d(mask, 2)
         x = self.stem(
             torch.cat([functional.pixel_unshuffle(base, 2), mask64, self.heat(points_px)], 1)
         )
@@ -165,13 +166,16 @@ class LeakProofGenerator(nn.Module):
             x = block(torch.cat([x, skips.pop()], 1), style)
         x = functional.silu(self.out_norm(x, style))
         detail = without_chequers(functional.pixel_shuffle(self.out(x), 2).float())
-        detail = as_colourful_as(light, as_strong_as(told, detail, self.parts))
+        detail = as_colourful_as(light, as_strong_as(told, detail, self.parts(mask)))
         painted = detail + enlarge_cells(light)
-        whole = self.mask * painted + (1.0 - self.mask) * surroundings
-        cells = functional.avg_pool2d(whole, CELL_PX)
+        cells = cell_means(painted, mask, CELL_PX)
         missing = missing_colour(light, cells) + missing_brightness(light, cells)
         painted = painted + enlarge_cells(missing)
-        return self.mask * (painted * 0.5 + 0.5) + (1.0 - self.mask) * surroundings01
+        return mask * (painted * 0.5 + 0.5) + (1.0 - mask) * surroundings01
+
+    def parts(self, mask: Tensor) -> Tensor:
+        """Return how much every pixel belongs to each part, [n, 3, 128, 128]; 0 outside `mask`."""
+        return mask * self.part_rows
 
 
 def scalars_for(n: int, ratio: float | None) -> Tensor:
@@ -190,6 +194,7 @@ class GeneratorExport(nn.Module):
     def forward(
         self,
         surroundings_rgb: Tensor,
+        mask: Tensor,
         light_rgb: Tensor,
         points_px: Tensor,
         detail_rms: Tensor,
@@ -199,7 +204,7 @@ class GeneratorExport(nn.Module):
         inside = enlarge_cells(light_rgb * 2.0 - 1.0)
         scalars = anchor_unit[:, :N_SCALARS] * 0.0
         crop: Tensor = self.net(
-            surroundings_rgb, inside, points_px, detail_rms, anchor_unit, scalars
+            surroundings_rgb, mask, inside, points_px, detail_rms, anchor_unit, scalars
         )
         return crop.clamp(0.0, 1.0)
 
@@ -214,6 +219,7 @@ class DenoiserExport(nn.Module):
     def forward(
         self,
         surroundings_rgb: Tensor,
+        mask: Tensor,
         noised: Tensor,
         points_px: Tensor,
         detail_rms: Tensor,
@@ -223,6 +229,6 @@ class DenoiserExport(nn.Module):
         """Return the crop [n, 3, 128, 128] in [0, 1]; `noise_ratio` [n, 1] is sigma / alpha."""
         scalars = torch.cat([noise_ratio * 0.0 + 1.0, torch.log1p(noise_ratio)], 1)
         crop: Tensor = self.net(
-            surroundings_rgb, noised, points_px, detail_rms, anchor_unit, scalars
+            surroundings_rgb, mask, noised, points_px, detail_rms, anchor_unit, scalars
         )
         return crop.clamp(0.0, 1.0)

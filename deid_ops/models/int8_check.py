@@ -117,8 +117,8 @@ def differences(
     Args:
         contract: `encoder`: cosine distances of the vectors. `attributes`: distances of landmarks
             in pixels, absolute differences of angles and expressions. `generator`, `denoiser`:
-            absolute differences inside `INNER_MASK` in codes of 8-bit video, mean over all faces
-            and of the worst face.
+            absolute differences inside `INNER_MASK` (outside a face's mask there are none) in codes
+            of 8-bit video, mean over all faces and of the worst face.
         wanted: output name to array, `[n, ...]`.
         found: likewise.
     """

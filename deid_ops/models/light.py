@@ -1,7 +1,9 @@
 """What keeps a painted face in the light of its footage: brightness, contrast, colour, coarseness.
 
 Convention: images are [n, 3, h, w] RGB in [-1, 1]; "the light" is the 8x8 picture of cell averages
-[n, 3, 8, 8] that the generator is told of the face it replaces.
+[n, 3, 8, 8] that the generator is told of the face it replaces. Averages are taken over the face's
+mask alone (`cell_means`): a cell at its rim that held hair or background too would give the skin
+there their colour.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deid_ops.swap.conditions import CELL_PX
+from deid_ops.swap.conditions import CELL_PX, OUTSIDE_SHARE, RIM_SHARE
 from deid_ops.swap.contract import FINE_CELLS
 from deid_ops.swap.crop import CROP_SIZE_PX
 
@@ -19,17 +21,29 @@ _SKIN_CELLS = slice(2, 6)  # rows and columns of the light without hair, hats an
 _PORTRAIT_DETAIL = (0.19, 0.20, 0.145)  # coarse strength of portraits in every part: gain 1
 _FOREHEAD_CELLS = 2  # rows of the light above the brows
 _GAINS = (0.05, 1.5)
-_COLOUR_OF_DETAIL = 0.8  # the most, beside the distance from grey of the light; 0.2 in portraits
+_COLOUR_OF_DETAIL = 0.5  # the most, beside the distance from grey of the light; 0.2 in portraits
 
 
-def coarse_light(inside: Tensor, scalars: Tensor) -> Tensor:
+def cell_means(image: Tensor, mask: Tensor, cell_px: int) -> Tensor:
+    """Average [n, c, 128, 128] over the part of each cell that lies in `mask` [n, 1, 128, 128].
+
+    `swap/conditions.py: cell_means` is the same at run time and says what the rim gets.
+    """
+    share = functional.avg_pool2d(mask, cell_px)
+    inner, whole = (functional.avg_pool2d(v, cell_px) for v in (image * mask, image))
+    near, near_share = (functional.avg_pool2d(v, 3, 1, 1) for v in (inner, share))
+    around = (near + OUTSIDE_SHARE * whole) / (near_share + OUTSIDE_SHARE)
+    return (inner + RIM_SHARE * around) / (share + RIM_SHARE)
+
+
+def coarse_light(inside: Tensor, mask: Tensor, scalars: Tensor) -> Tensor:
     """Return the 8x8 light of `inside` [n, 3, 8, 8].
 
-    The noise has no mean over a cell (`without_cell_means`), so a noised face shows its light
-    exactly, scaled by alpha = 1 / sqrt(1 + ratio^2).
+    The noise has no mean over a cell's part of the mask (`without_cell_means`) and is 0 outside, so
+    a noised face shows its light exactly, scaled by alpha = 1 / sqrt(1 + ratio^2).
     """
     ratio = (torch.exp(scalars[:, 1]) - 1.0).reshape(-1, 1, 1, 1)
-    light = functional.avg_pool2d(inside, CELL_PX) * torch.sqrt(1.0 + ratio**2)
+    light = cell_means(inside, mask, CELL_PX) * torch.sqrt(1.0 + ratio**2)
     return light.clamp(-1.0, 1.0)
 
 
@@ -43,7 +57,7 @@ def look_of_footage(surroundings: Tensor, light: Tensor, told: Tensor, mask: Ten
         surroundings: [n, 3, 128, 128] in [-1, 1]; what lies inside the mask is ignored.
         light: [n, 3, 8, 8] of the face.
         told: [n, 6] strengths of the original's detail.
-        mask: [1, 1, 128, 128].
+        mask: [n, 1, 128, 128] of the faces.
     """
     grey = surroundings.mean(1, keepdim=True)
     inner = light.mean(1, keepdim=True)[:, :, _SKIN_CELLS, _SKIN_CELLS]
@@ -57,14 +71,13 @@ def look_of_footage(surroundings: Tensor, light: Tensor, told: Tensor, mask: Ten
     return torch.cat([torch.cat([brightness, *logs], 1).flatten(1), torch.log(told + 1e-3)], 1)
 
 
-def detail_bands(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def detail_bands(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Split [n, c, 128, 128] into its light, what lies between cells of 16 and 4 px, and the rest.
 
     `swap/conditions.py: detail_of` measures the same bands at run time.
     """
-    light = enlarge_cells(functional.avg_pool2d(image, CELL_PX))
-    cells = functional.avg_pool2d(image, CROP_SIZE_PX // FINE_CELLS)
-    smooth = enlarge_cells(cells)
+    light = enlarge_cells(cell_means(image, mask, CELL_PX))
+    smooth = enlarge_cells(cell_means(image, mask, CROP_SIZE_PX // FINE_CELLS))
     return light, smooth - light, image - smooth
 
 
@@ -73,9 +86,9 @@ def detail_strengths(image: Tensor, parts: Tensor) -> Tensor:
 
     Args:
         image: [n, 3, 128, 128].
-        parts: [n or 1, 3, 128, 128] weights, see `swap/crop.py: part_weights`.
+        parts: [n, 3, 128, 128] how much every pixel belongs to each part; their sum is the mask.
     """
-    bands = detail_bands(image.mean(1, keepdim=True))[1:]
+    bands = detail_bands(image.mean(1, keepdim=True), parts.sum(1, keepdim=True))[1:]
     return torch.cat([_strengths(band, parts) for band in bands], 1)
 
 
@@ -91,12 +104,13 @@ def as_strong_as(told: Tensor, detail: Tensor, parts: Tensor) -> Tensor:
     Args:
         told: [n, 6] strengths of the original's detail in the units of `detail`.
         detail: what was painted beside the light.
-        parts: [1, 3, 128, 128] weights.
+        parts: [n, 3, 128, 128] weights.
     """
     n_parts = parts.shape[1]
     wanted = (told[:, :n_parts], told[:, n_parts:])
     gains = (wanted[0] / told.new_tensor(_PORTRAIT_DETAIL)).clamp(*_GAINS)
-    light, coarse, fine = detail_bands(detail * _over(gains, parts))
+    mask = parts.sum(1, keepdim=True)
+    light, coarse, fine = detail_bands(detail * _over(gains, parts), mask)
     limits = [
         (want / (_strengths(band.mean(1, keepdim=True), parts) + 1e-4)).clamp(max=1.0)
         for want, band in zip(wanted, (coarse, fine), strict=True)
@@ -138,17 +152,18 @@ def as_colourful_as(light: Tensor, detail: Tensor) -> Tensor:
 
 def _mean_where(image: Tensor, weight: Tensor) -> Tensor:
     """Return the weighted mean of each image, [n, 1, 1, 1]."""
-    return (image * weight).sum((2, 3), keepdim=True) / weight.sum()
+    return (image * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True)
 
 
-def without_cell_means(noise: Tensor) -> Tensor:
-    """Take from noise [n, 3, 128, 128] its mean over each cell of 16x16 px.
+def without_cell_means(noise: Tensor, mask: Tensor) -> Tensor:
+    """Take from noise [n, 3, 128, 128] its mean over each cell of 16x16 px, within the mask.
 
     What a cell averages to is a condition that the swap has been given anyway; noise in it hides
-    nothing and would be painted as a coloured cloud.
+    nothing and would be painted as a coloured cloud. Outside the mask the result is 0.
     """
-    means = functional.avg_pool2d(noise, CELL_PX)
-    return noise - functional.interpolate(means, scale_factor=float(CELL_PX), mode="nearest")
+    share = functional.avg_pool2d(mask, CELL_PX)
+    means = functional.avg_pool2d(noise * mask, CELL_PX) / share.clamp(min=CELL_PX**-2.0)
+    return (noise - functional.interpolate(means, scale_factor=float(CELL_PX))) * mask
 
 
 def without_chequers(image: Tensor) -> Tensor:

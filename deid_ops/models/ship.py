@@ -20,7 +20,7 @@ from deid_ops.models.export import Parity, check_parity, export_onnx
 from deid_ops.models.facedancer import FaceDancer, FaceDancerExport
 from deid_ops.models.generator import DenoiserExport, GeneratorExport, LeakProofGenerator
 from deid_ops.swap.contract import ATTRIBUTES, FACE_SHAPE_KEY, GENERATOR, IDENTITY_DIM
-from deid_ops.swap.crop import CROP_SIZE_PX, ENCODER_SIZE_PX
+from deid_ops.swap.crop import CROP_SIZE_PX, ENCODER_SIZE_PX, INNER_MASK
 from deid_ops.swap.layout import N_POINTS
 from deid_ops.swap.retarget import FaceShape
 from deid_ops.swap.target import TARGET_ORIENTED
@@ -75,7 +75,7 @@ def ship_generator(net: LeakProofGenerator, about: Mapping[str, str]) -> Shipped
     """Export the swap."""
     images, points, identity = _images(2), _points(2), _unit(2)
     light = images[:, :, ::16, ::16].contiguous()
-    inputs = [images, light, points, _DETAIL_RMS, identity]
+    inputs = [images, _mask(2), light, points, _DETAIL_RMS, identity]
     return _ship(GeneratorExport(net), inputs, GENERATOR, about)
 
 
@@ -93,7 +93,8 @@ def ship_denoiser(
     levels = {key: f"{value:g}" for key, value in zip(keys, ratios, strict=True)}
     generator = torch.Generator().manual_seed(2)
     noised = torch.randn((2, 3, CROP_SIZE_PX, CROP_SIZE_PX), generator=generator)
-    inputs = [_images(2), noised, _points(2), _DETAIL_RMS, _unit(2), torch.full((2, 1), ratios[0])]
+    ratio = torch.full((2, 1), ratios[0])
+    inputs = [_images(2), _mask(2), noised, _points(2), _DETAIL_RMS, _unit(2), ratio]
     return _ship(DenoiserExport(net), inputs, DENOISER, {**about, **levels})
 
 
@@ -121,6 +122,10 @@ def _ship(
 def _images(n: int) -> Tensor:
     generator = torch.Generator().manual_seed(1)
     return torch.rand((n, 3, CROP_SIZE_PX, CROP_SIZE_PX), generator=generator)
+
+
+def _mask(n: int) -> Tensor:
+    return torch.from_numpy(np.asarray(INNER_MASK, dtype=np.float32)).expand(n, 1, -1, -1).clone()
 
 
 def _points(n: int) -> Tensor:

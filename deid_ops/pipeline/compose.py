@@ -101,7 +101,7 @@ def _edits_by_frame(
             if row not in crop_of_row:
                 raise InvariantError(f"compose: face {row} is to be swapped and has no crop")
             k = crop_of_row[row]
-            edit = SwapEdit(track, crops.crops_bgr[k], crops.crop_from_frame[k])
+            edit = SwapEdit(track, crops.crops_bgr[k], crops.crop_from_frame[k], crops.weight[k])
         else:
             seed = noise_seed(key.secret, key.place, track, None if key.steady else frame)
             edit = RedactEdit(track, np.asarray(tracks.boxes_xyxy_px[row]), seed)

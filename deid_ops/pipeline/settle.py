@@ -104,8 +104,9 @@ def settle_segment(
         failures[row] = ladder.failure[face]
     outcome = settle(gate_reasons, accepted_in, failures)
     kept = np.flatnonzero([a is not None for a in ladder.accepted_in])
+    given = swapped.crops
     crops = FaceCrops(
-        swapped.crops.row[kept], ladder.final[kept], swapped.crops.crop_from_frame[kept]
+        given.row[kept], ladder.final[kept], given.crop_from_frame[kept], given.weight[kept]
     )
     return SettledFaces(
         crops,

@@ -12,6 +12,7 @@ from deid_ops.errors import InvariantError
 from deid_ops.pipeline.smooth import Neighbours
 from deid_ops.swap.conditions import FaceConditions
 from deid_ops.swap.crop import CROP_SIZE_PX, apply_matrices, crop_matrices, warp_crop
+from deid_ops.swap.face_mask import drawn_weights
 from deid_ops.types import F32, I32, U8, FaceCrops, FaceTracks
 
 #: (image BGR [h, w, 3], landmarks [n, 5, 2] in its pixels) -> unit vectors [n, d]
@@ -154,8 +155,10 @@ class _Pending:
             return SwappedFaces.none()
         self._drop(len(self.rows))
         self._paint(self.n_cut)
-        crops = FaceCrops(self.rows, np.concatenate(self.done), self.matrices)
-        return SwappedFaces(crops, FaceConditions.join(self.told), np.concatenate(self.originals))
+        told = FaceConditions.join(self.told)
+        weight = drawn_weights(told.masks())
+        crops = FaceCrops(self.rows, np.concatenate(self.done), self.matrices, weight)
+        return SwappedFaces(crops, told, np.concatenate(self.originals))
 
     def _paint(self, stop: int) -> None:
         """Read everything that was cut, paint up to row `stop`."""

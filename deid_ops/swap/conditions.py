@@ -1,8 +1,8 @@
 """What the painters may know about a face, read off its crop once.
 
-Leak rule: inside `INNER_MASK` only averages over 16x16 px cells pass, and six numbers that say how
-strong the detail in it is. Two crops that agree outside the mask and in those, in pose, expression
-and gaze give the very same feeds (tested).
+Leak rule: inside the face's mask only averages over 16x16 px cells pass, and six numbers that say
+how strong the detail in it is. Two crops that agree outside the mask and in those, in pose,
+expression and gaze give the very same feeds (tested).
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ import numpy as np
 
 from deid_ops.errors import InvariantError
 from deid_ops.swap.contract import FINE_CELLS, LIGHT_CELLS, N_STRENGTHS
-from deid_ops.swap.crop import CROP_SIZE_PX, INNER_MASK, part_weights
+from deid_ops.swap.crop import CROP_SIZE_PX
+from deid_ops.swap.face_mask import face_masks, part_rows
 from deid_ops.swap.layout import N_POINTS
-from deid_ops.types import F32, I32, I64, U8
+from deid_ops.types import F32, I32, I64, U8, Bool
 
 CELL_PX = CROP_SIZE_PX // LIGHT_CELLS
-_PARTS = part_weights()
+RIM_SHARE = 1.0 / 16.0  # what the cells around count, beside the part of a cell in the mask
+OUTSIDE_SHARE = 1e-3  # what pixels outside the mask count where no cell around has others
+_PART_ROWS = part_rows()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,10 @@ class FaceConditions:
 
     def __len__(self) -> int:
         return len(self.points_px)
+
+    def masks(self) -> Bool:
+        """Return the pixels of each crop that are replaced, [n, 128, 128]."""
+        return face_masks(self.points_px)
 
     def take(self, rows: I32 | I64) -> FaceConditions:
         """Return the conditions of some faces."""
@@ -81,36 +88,71 @@ def to_bgr(planes_rgb: F32) -> U8:
     return np.ascontiguousarray(codes.transpose(0, 2, 3, 1)[..., ::-1])
 
 
-def surroundings_of(planes_rgb: F32) -> F32:
-    """Blank everything inside the mask."""
-    return np.where(INNER_MASK, np.float32(0.0), planes_rgb).astype(np.float32)
+def surroundings_of(planes_rgb: F32, masks: Bool) -> F32:
+    """Blank everything inside the masks [n, 128, 128]."""
+    return np.where(masks[:, None], np.float32(0.0), planes_rgb).astype(np.float32)
 
 
-def light_of(planes_rgb: F32) -> F32:
+def mask_planes(masks: Bool) -> F32:
+    """Turn masks [n, 128, 128] into what the painters are fed, [n, 1, 128, 128]."""
+    return masks[:, None].astype(np.float32)
+
+
+def light_of(planes_rgb: F32, masks: Bool) -> F32:
     """Average over the cells: [n, 3, 8, 8]."""
-    return _cell_means(planes_rgb, LIGHT_CELLS)
+    return cell_means(planes_rgb, masks, LIGHT_CELLS)
 
 
-def detail_of(planes_rgb: F32) -> F32:
+def detail_of(planes_rgb: F32, masks: Bool) -> F32:
     """Measure how strong a face's detail is in two bands and three parts, [n, 6].
 
     The root mean square, in units of the planes, of the brightness between cells of 16 and of 4 px
     on forehead, eyes and nose, mouth and chin, then of what is finer than 4 px on the same. The
     first tells contrast (haze, glass, glare), the second sharpness and grain; neither can be told
     from the surroundings, which may be a plain wall. The parts keep a bare forehead bare.
+
+    Args:
+        planes_rgb: [n, 3, 128, 128] in [0, 1].
+        masks: [n, 128, 128] where to measure.
     """
     grey = planes_rgb.mean(axis=1, keepdims=True, dtype=np.float32)
-    coarse, fine = (_enlarged(_cell_means(grey, cells)) for cells in (LIGHT_CELLS, FINE_CELLS))
+    coarse, fine = (
+        _enlarged(cell_means(grey, masks, cells)) for cells in (LIGHT_CELLS, FINE_CELLS)
+    )
     bands = np.concatenate([fine - coarse, grey - fine], axis=1)
-    squares = np.einsum("nbyx,pyx->nbp", bands**2, _PARTS) / _PARTS.sum(axis=(1, 2))
+    parts = masks[:, None] * _PART_ROWS[None, :, :, None]
+    total = parts.sum(axis=(2, 3))[:, None] + 1e-6
+    squares = np.einsum("nbyx,npyx->nbp", bands**2, parts) / total
     return np.asarray(np.sqrt(squares).reshape(-1, N_STRENGTHS), dtype=np.float32)
 
 
-def _cell_means(planes: F32, cells: int) -> F32:
+def cell_means(planes: F32, masks: Bool, cells: int) -> F32:
+    """Average [n, c, 128, 128] over `cells` x `cells` cells, within the mask: [n, c, cells, cells].
+
+    A cell at the rim would else give hair's or the background's colour to the skin beside it. One
+    that has hardly any of the mask is drawn to the averages of the cells around, so that no single
+    pixel decides it; one far from the mask keeps its own average.
+    """
+    inside = mask_planes(masks)
+    share, inner, whole = (_pooled(v, cells) for v in (inside, planes * inside, planes))
+    near, near_share = (_means_of_nine(v) for v in (inner, share))
+    around = (near + OUTSIDE_SHARE * whole) / (near_share + OUTSIDE_SHARE)
+    return np.asarray((inner + RIM_SHARE * around) / (share + RIM_SHARE), dtype=np.float32)
+
+
+def _pooled(planes: F32, cells: int) -> F32:
     n, channels = planes.shape[:2]
     side = CROP_SIZE_PX // cells
     parts = planes.reshape(n, channels, cells, side, cells, side)
     return np.asarray(parts.mean(axis=(3, 5), dtype=np.float64), dtype=np.float32)
+
+
+def _means_of_nine(cells: F32) -> F32:
+    """Average each cell with its eight neighbours; beyond the border there are zeros."""
+    k = cells.shape[-1]
+    framed = np.pad(cells, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    total = sum(framed[..., y : y + k, x : x + k] for y in range(3) for x in range(3))
+    return np.asarray(total / np.float32(9.0), dtype=np.float32)
 
 
 def _enlarged(cells: F32) -> F32:
@@ -130,9 +172,11 @@ def generator_feeds(
         conditions: of the originals.
         anchors_unit: [n, 128] identities to paint.
     """
+    masks = conditions.masks()
     return {
-        "surroundings_rgb": surroundings_of(planes_rgb),
-        "light_rgb": light_of(planes_rgb),
+        "surroundings_rgb": surroundings_of(planes_rgb, masks),
+        "mask": mask_planes(masks),
+        "light_rgb": light_of(planes_rgb, masks),
         "points_px": conditions.points_px,
         "detail_rms": conditions.detail_rms,
         "anchor_unit": unit_rows(anchors_unit),

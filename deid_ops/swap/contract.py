@@ -39,7 +39,14 @@ SURROUNDINGS = TensorSpec(
     "float32",
     ("n", 3, CROP_SIZE_PX, CROP_SIZE_PX),
     (0.0, 1.0),
-    "RGB; zero inside INNER_MASK, the crop's own pixels outside",
+    "RGB; zero inside the mask, the crop's own pixels outside",
+)
+MASK = TensorSpec(
+    "mask",
+    "float32",
+    ("n", 1, CROP_SIZE_PX, CROP_SIZE_PX),
+    (0.0, 1.0),
+    "1 where the face is replaced, see deid_ops/swap/face_mask.py",
 )
 POINTS = TensorSpec(
     "points_px", "float32", ("n", N_POINTS, 2), None, "retargeted landmarks in crop pixels"
@@ -49,7 +56,7 @@ DETAIL = TensorSpec(
     "float32",
     ("n", N_STRENGTHS),
     (0.0, 1.0),
-    "strength of the original's detail, RMS of its brightness inside INNER_MASK: between cells of "
+    "strength of the original's detail, RMS of its brightness inside the mask: between cells of "
     "16 and 4 px on forehead, eyes and nose, mouth and chin; finer than 4 px on the same",
 )
 ANCHOR = TensorSpec(
@@ -60,20 +67,21 @@ CROP = TensorSpec(
     "float32",
     ("n", 3, CROP_SIZE_PX, CROP_SIZE_PX),
     (0.0, 1.0),
-    "RGB; outside INNER_MASK equal to surroundings_rgb",
+    "RGB; outside the mask equal to surroundings_rgb",
 )
 
 GENERATOR = ModelContract(
     "generator",
     inputs=(
         SURROUNDINGS,
+        MASK,
         TensorSpec(
             "light_rgb",
             "float32",
             ("n", 3, LIGHT_CELLS, LIGHT_CELLS),
             (0.0, 1.0),
-            "RGB averages over cells of 16x16 px: beside six strengths, all that is known of the "
-            "face's pixels",
+            "RGB averages over cells of 16x16 px, within the mask: beside six strengths, all that "
+            "is known of the face's pixels",
         ),
         POINTS,
         DETAIL,

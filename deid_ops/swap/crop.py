@@ -7,9 +7,8 @@ Convention
     below (the chin), none above (the template already holds the forehead).
     `crop_from_frame` is the 2x3 similarity that maps frame pixels to crop pixels; pixel centres
     lie at integers on both sides.
-    `INNER_MASK` marks the pixels of the crop that are replaced. No network that writes a face may
-    see them (`conditions.py`). It is fixed in crop space: a mask that followed the person's
-    outline would tell the outline.
+    `INNER_MASK` marks the pixels of the crop that may be replaced; which of them are is said by
+    the mask of each face (`face_mask.py`).
 
 Similarities and templates come from `deid_ops.geometry` (Umeyama 1991; Deng et al. 2019).
 """
@@ -38,10 +37,8 @@ EYE_DISTANCE_PX = float(np.linalg.norm(TEMPLATE_PX[1] - TEMPLATE_PX[0]))
 MASK_CENTRE_XY_PX = (63.5, 66.0)
 MASK_HALF_AXES_PX = (46.0, 54.0)
 MASK_POWER = 2.6  # exponent of the superellipse: 2 is an ellipse, larger is boxier
-BLEND_RAMP_PX = 9.0  # the blend rises from 0 at the mask's rim to 1 this far inside
+BLEND_RAMP_PX = 7.0  # the blend rises from 0 at the mask's rim to 1 this far inside
 MAX_SUPERSAMPLING = 4
-PART_EDGES_Y_PX = (33.0, 76.0)  # between forehead and brows, between nose and mouth
-PART_RAMP_PX = 10.0
 
 
 def crop_matrices(landmarks_xy_px: F32, template_px: F32 = TEMPLATE_PX) -> F32:
@@ -138,18 +135,6 @@ def scale_matrix(crop_from_frame: npt.ArrayLike, zoom: float) -> F32:
     return matrix.astype(np.float32)
 
 
-def part_weights() -> F32:
-    """Return how much every pixel of the mask belongs to forehead, eyes and nose, mouth and chin.
-
-    [3, 128, 128]; inside the mask they sum to 1, with ramps between the parts, outside they are 0.
-    The upper border lies above the brows.
-    """
-    y = np.arange(CROP_SIZE_PX, dtype=np.float64)
-    below = [np.clip((y - edge) / PART_RAMP_PX + 0.5, 0.0, 1.0) for edge in PART_EDGES_Y_PX]
-    rows = np.stack([1.0 - below[0], below[0] - below[1], below[1]])
-    return np.asarray(rows[:, :, None] * inner_mask(), dtype=np.float32)
-
-
 def _mask_radius() -> F32:
     """Superellipse radius of every crop pixel: below 1 inside, above 1 outside."""
     axis = np.arange(CROP_SIZE_PX, dtype=np.float64)
@@ -160,19 +145,24 @@ def _mask_radius() -> F32:
 
 
 def inner_mask() -> Bool:
-    """Return the pixels that are replaced, [128, 128] bool."""
+    """Return the pixels that may be replaced, [128, 128] bool."""
     return np.asarray(_mask_radius() <= 1.0)
 
 
-def blend_mask() -> F32:
-    """Return the soft weight of the replacement when it is pasted back, [128, 128] in [0, 1].
+def blend_weights(inside: Bool) -> F32:
+    """Return the soft weight of a replacement when it is pasted back, [128, 128] in [0, 1].
 
-    0 outside `inner_mask`, a smooth ramp of `BLEND_RAMP_PX` inside its rim, 1 further in.
+    0 outside `inside` [128, 128], a smooth ramp of `BLEND_RAMP_PX` inside its rim, 1 further in.
     """
-    inside = inner_mask().astype(np.uint8)
-    depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5).astype(np.float32)
+    framed = np.pad(inside.astype(np.uint8), 1)  # what lies beyond the crop is outside
+    depth = cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1].astype(np.float32)
     ramp = np.clip(depth / BLEND_RAMP_PX, 0.0, 1.0)
     return np.asarray(ramp * ramp * (3.0 - 2.0 * ramp), dtype=np.float32)
+
+
+def blend_mask() -> F32:
+    """Return `blend_weights` of the whole `INNER_MASK`."""
+    return blend_weights(INNER_MASK)
 
 
 INNER_MASK: Bool = inner_mask()

@@ -17,8 +17,9 @@ from deid_ops.swap.conditions import (
 )
 from deid_ops.swap.contract import GENERATOR, IDENTITY_DIM
 from deid_ops.swap.crop import CROP_SIZE_PX
+from deid_ops.swap.face_mask import face_masks
 from deid_ops.swap.retarget import retarget
-from deid_ops.types import F32, U8
+from deid_ops.types import F32, U8, Bool
 
 
 class Generator:
@@ -62,7 +63,7 @@ class Generator:
         planes = to_planes(crops_bgr)
         seen = self._attributes.read(planes)
         points = retarget(self._attributes.shape, seen.points_px, seen.pose_deg, seen.expression)
-        return FaceConditions(points, detail_of(planes))
+        return FaceConditions(points, detail_of(planes, face_masks(points)))
 
     def __call__(self, crops_bgr: U8, conditions: FaceConditions, anchors_unit: F32) -> U8:
         """Paint the anchors' identities.
@@ -73,7 +74,7 @@ class Generator:
             anchors_unit: [n, 128].
 
         Returns:
-            [n, 128, 128, 3] BGR; outside `INNER_MASK` the input's own pixels.
+            [n, 128, 128, 3] BGR; outside the faces' masks the input's own pixels.
 
         Raises:
             InvariantError: a shape or a length differs.
@@ -81,7 +82,16 @@ class Generator:
         check_crops(crops_bgr, anchors_unit)
         check_conditions(conditions, len(crops_bgr))
         feeds = generator_feeds(to_planes(crops_bgr), conditions, anchors_unit)
-        return to_bgr(self._model.run(feeds)["crop_rgb"])
+        painted = to_bgr(self._model.run(feeds)["crop_rgb"])
+        return painted_inside(conditions.masks(), painted, crops_bgr)
+
+
+def painted_inside(masks: Bool, painted_bgr: U8, crops_bgr: U8) -> U8:
+    """Return the painted crops inside the masks [n, 128, 128], the given ones outside.
+
+    Only what lies inside is published, so only that may be judged, whatever a file paints.
+    """
+    return np.where(masks[..., None], painted_bgr, crops_bgr)
 
 
 def check_conditions(conditions: FaceConditions, n: int) -> None:

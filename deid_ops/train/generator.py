@@ -27,7 +27,7 @@ from deid_ops.models.blocks import channels_last
 from deid_ops.models.discriminator import PatchDiscriminator, hinge_critic, patch_mean
 from deid_ops.models.encoder import CompactEncoder, TeacherEncoder
 from deid_ops.models.generator import GeneratorConfig, LeakProofGenerator
-from deid_ops.models.light import enlarge_cells
+from deid_ops.models.light import cell_means, enlarge_cells
 from deid_ops.swap.conditions import CELL_PX
 from deid_ops.swap.retarget import FaceShape
 from deid_ops.train.data import Pack
@@ -75,6 +75,7 @@ def paint_losses(
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bf16):
             out: Tensor = net(
                 batch.images01[rows],
+                batch.mask[rows],
                 batch.inside[rows],
                 points,
                 batch.detail_rms[rows],
@@ -88,8 +89,8 @@ def paint_losses(
     losses = {"l1": config.w_l1 * masked_l1(output[own], batch.images01[own], batch.weight[own])}
     losses["unseen"] = config.w_unseen * masked_l1(
         output,
-        enlarge_cells(functional.avg_pool2d(batch.images01, CELL_PX)),
-        net.mask * (1.0 - batch.weight),
+        enlarge_cells(cell_means(batch.images01, batch.mask, CELL_PX)),
+        batch.mask * (1.0 - batch.weight),
     )
     share_own = float(own.float().mean())
     if with_identity:
@@ -113,7 +114,7 @@ def paint_losses(
             output[other], batch.images01[other], batch.weight[other], CELL_PX
         )
         losses["seam"] = config.w_seam * masked_l1(
-            output[other], batch.images01[other], batch.weight[other] * seam(net.mask)
+            output[other], batch.images01[other], batch.weight[other] * seam(batch.mask[other])
         )
         if attributes is not None:
             losses["attributes"] = config.w_attributes * attribute_difference(
@@ -169,7 +170,7 @@ def train_generator(
 
     def step(number: int) -> Mapping[str, float]:
         swapping = number >= config.identity_from * budget.max_steps
-        batch = draw_batch(data, config, state, mirror, net.mask, net.parts, swapping=swapping)
+        batch = draw_batch(data, config, state, mirror, net.part_rows, swapping=swapping)
         stable = swapping and number % config.stable_every == 0
         losses, output = paint_losses(
             net,

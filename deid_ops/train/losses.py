@@ -109,7 +109,7 @@ def masked_l1(output01: Tensor, target01: Tensor, weight: Tensor) -> Tensor:
 
 
 def seam(mask: Tensor) -> Tensor:
-    """Return the rim of a mask [1, 1, h, w], over which the crop is blended into the frame.
+    """Return the rim of masks [n, 1, h, w], over which the crop is blended into the frame.
 
     What is painted there has to go on where the surroundings end, whoever is painted.
     """

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from deid_ops.models.light import detail_strengths, enlarge_cells, without_cell_means
-from deid_ops.swap.conditions import CELL_PX
+from deid_ops.models.light import (
+    cell_means,
+    detail_strengths,
+    enlarge_cells,
+    without_cell_means,
+)
+from deid_ops.swap.conditions import CELL_PX, mask_planes
 from deid_ops.swap.crop import CROP_SIZE_PX
+from deid_ops.swap.face_mask import face_masks
 from deid_ops.swap.retarget import FaceShape, retarget
 from deid_ops.train.augment import (
     EXPRESSION_MIRROR,
@@ -49,6 +54,7 @@ class GeneratorTraining:
     hazy_share: float = 0.6
     coarse_share: float = 0.5
     point_jitter_px: float = 0.35
+    mask_margin_px: tuple[int, int] = (1, 7)  # the job's mask and its neighbours
     repulsion_margin: float = 0.0
     w_l1: float = 3.0
     w_features: float = 1.0
@@ -83,6 +89,7 @@ class PaintBatch:
     """One batch of tensors."""
 
     images01: Tensor
+    mask: Tensor  # [n, 1, 128, 128] 1 where to paint
     weight: Tensor  # [n, 1, 128, 128] 1 where the loss counts
     points_px: Tensor
     detail_rms: Tensor
@@ -137,16 +144,16 @@ def wanted_identities(
 
 
 def degraded(
-    images01: Tensor, noised: np.ndarray, config: GeneratorTraining, state: State
+    images01: Tensor, mask: Tensor, noised: np.ndarray, config: GeneratorTraining, state: State
 ) -> tuple[Tensor, Tensor]:
     """Return what the network may know of the inside, and its two scalars."""
     n = len(images01)
     x = images01 * 2.0 - 1.0
-    light = enlarge_cells(functional.avg_pool2d(x, CELL_PX))
+    light = enlarge_cells(cell_means(x, mask, CELL_PX))
     low, high = config.noise_ratio
     ratio = torch.from_numpy(state.rng.uniform(low, high, (n, 1, 1, 1)).astype(np.float32))
     alpha = 1.0 / torch.sqrt(1.0 + ratio**2)
-    noise = without_cell_means(torch.randn(x.shape, generator=state.torch_rng))
+    noise = without_cell_means(torch.randn(x.shape, generator=state.torch_rng), mask)
     chosen = torch.from_numpy(noised)[:, None, None, None]
     inside = torch.where(chosen, alpha * x + alpha * ratio * noise, light)
     scalars = torch.stack([chosen.float().flatten(), torch.log1p(ratio.flatten())], 1)
@@ -176,8 +183,7 @@ def draw_batch(
     config: GeneratorTraining,
     state: State,
     mirror: Tensor,
-    mask: Tensor,
-    parts: Tensor,
+    part_rows: Tensor,
     *,
     swapping: bool,
 ) -> PaintBatch:
@@ -187,7 +193,7 @@ def draw_batch(
     own = ~(rng.random(n) < config.swapped_share) if swapping else np.ones(n, dtype=bool)
     images = to_float01(data.crops_rgb[rows])
     bits = np.unpackbits(data.inside_bits[rows], axis=1).reshape(n, 1, CROP_SIZE_PX, CROP_SIZE_PX)
-    weight = torch.from_numpy(bits.astype(np.float32)) * mask
+    weight = torch.from_numpy(bits.astype(np.float32))
     points = torch.from_numpy(data.points_px[rows])
     pose = torch.from_numpy(data.pose_deg[rows])
     expression = torch.from_numpy(data.expression[rows])
@@ -201,14 +207,20 @@ def draw_batch(
     images = as_filmed(images, config, rng)
     mirrored = expression[:, torch.from_numpy(EXPRESSION_MIRROR)]
     noise = rng.normal(0.0, config.point_jitter_px, (n, 1, 2)).astype(np.float32)
+    points = points + torch.from_numpy(noise)
+    low, high = config.mask_margin_px
+    margins = rng.integers(low, high + 1, n).tolist()
+    mask = torch.from_numpy(mask_planes(face_masks(points.numpy(), margins)))
+    weight = weight * mask
     images = images.contiguous(memory_format=torch.channels_last)
-    inside, scalars = degraded(images, rng.random(n) < config.noised_share, config, state)
+    inside, scalars = degraded(images, mask, rng.random(n) < config.noised_share, config, state)
     wanted = wanted_identities(data, rows, own, config, rng)
     return PaintBatch(
         images,
+        mask,
         weight,
-        points + torch.from_numpy(noise),
-        detail_strengths(images, weight * parts),
+        points,
+        detail_strengths(images, weight * part_rows),
         pose,
         torch.where(flip[:, None], mirrored, expression),
         torch.from_numpy(data.identity_unit[rows]),

@@ -13,7 +13,7 @@ import numpy as np
 
 from deid_ops.anchors.bank import AnchorBank, load_bank
 from deid_ops.inference.session import Runtime
-from deid_ops.swap.crop import blend_mask, crop_matrices, paste_crop, warp_crop
+from deid_ops.swap.crop import blend_weights, crop_matrices, paste_crop, warp_crop
 from deid_ops.swap.generator import Generator
 from deid_ops.types import F32, U8
 from jobs.weights import resolve
@@ -35,8 +35,9 @@ def paint_face(image_bgr: U8, landmarks_xy_px: F32, number: int) -> U8:
     matrix = crop_matrices(points)
     crop = warp_crop(image_bgr, matrix[0])
     anchor = bank.vectors_unit[far_apart(bank, number + 1)[-1:]]
-    painted = generate(crop[None], generate.read(crop[None]), anchor)[0]
-    return paste_crop(image_bgr, painted, matrix[0], blend_mask())[0]
+    told = generate.read(crop[None])
+    painted = generate(crop[None], told, anchor)[0]
+    return paste_crop(image_bgr, painted, matrix[0], blend_weights(told.masks()[0]))[0]
 
 
 def far_apart(bank: AnchorBank, n: int) -> list[int]:

@@ -58,7 +58,10 @@ def test_tracks_survive_the_wire(rng):
 
 def test_crops_survive_the_wire(rng):
     crops = FaceCrops(
-        np.array([5, 9]), rng.integers(0, 256, (2, 8, 8, 3)).astype(np.uint8), rng.random((2, 2, 3))
+        np.array([5, 9]),
+        rng.integers(0, 256, (2, 8, 8, 3)).astype(np.uint8),
+        rng.random((2, 2, 3)),
+        rng.integers(0, 256, (2, 8, 8)).astype(np.uint8),
     )
     assert same(crops, rows.crops_from_row(through_arrow(COMPOSED, rows.crops_to_row(crops))))
 

@@ -11,16 +11,14 @@ from hypothesis import strategies as st
 
 from deid_ops.compose.blend import ComposeParams, RedactEdit, SwapEdit, compose_frame
 from deid_ops.compose.mask import (
-    CropMaskParams,
     HeadMaskParams,
-    crop_mask,
     head_region,
     swap_region,
 )
 from deid_ops.compose.proof import n_samples_changed_outside, require_untouched_outside
 from deid_ops.errors import InvariantError, SetupError
 from deid_ops.redact.fill import RedactParams
-from deid_ops.swap.crop import CROP_SIZE_PX, INNER_MASK, TEMPLATE_PX, blend_mask
+from deid_ops.swap.crop import blend_mask
 from deid_ops.video.frame import ColorTags, Frame
 
 FORMATS = {
@@ -38,6 +36,14 @@ FORMATS = {
     "bgr24": (0, 0, 8),
 }
 PARAMS = ComposeParams()
+
+
+def weight_of(size: int) -> np.ndarray:
+    soft = cv2.resize(blend_mask(), (size, size), interpolation=cv2.INTER_AREA)
+    return np.rint(255 * soft).astype(np.uint8)
+
+
+WEIGHT = weight_of(64)
 
 
 def padded_and_read_only(plane: np.ndarray) -> np.ndarray:
@@ -71,7 +77,7 @@ def swap(x: float, y: float, face_px: float, track: int = 1, value: int | None =
     crop = np.random.default_rng(track).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     if value is not None:
         crop[:] = value
-    return SwapEdit(track, crop, matrix)
+    return SwapEdit(track, crop, matrix, WEIGHT)
 
 
 def redact(x0: float, y0: float, x1: float, y1: float, track: int = 1) -> RedactEdit:
@@ -165,7 +171,7 @@ def test_swap_lands_where_the_matrix_says():
         matrix = np.column_stack([linear, shift]).astype(np.float32)
         crop = cv2.warpAffine(bgr, matrix, (size, size), borderMode=cv2.BORDER_REFLECT)
         before = Frame(0, 0, True, "bgr24", (bgr,), ColorTags("bt709", True))
-        done = compose_frame(before, [SwapEdit(0, crop, matrix)], PARAMS)
+        done = compose_frame(before, [SwapEdit(0, crop, matrix, weight_of(size))], PARAMS)
         difference = np.abs(done.frame.planes[0].astype(int) - bgr.astype(int))
         assert difference.max() <= 4, scale
         assert done.regions[0].inside.sum() > 800
@@ -242,32 +248,34 @@ def test_proof_refuses_to_compare_different_frames():
         n_samples_changed_outside(before, noisy_frame("yuv422p"), ())
 
 
-def test_crop_mask_is_zero_at_the_border_of_the_crop():
-    for params in (CropMaskParams(), CropMaskParams().zoomed(0.7)):
-        mask = crop_mask(128, params)
-        border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
-        assert not border.any()
-        assert mask.max() == 1
+def test_a_swap_is_drawn_as_its_weight_says():
+    before = noisy_frame("bgr24")
+    weight = np.zeros((64, 64), np.uint8)
+    weight[20:30, 8:50] = 255
+    weight[30:40, 8:50] = 51
+    edit = dataclasses.replace(swap(20, 30, 64, value=200), weight=weight)
+    done = compose_frame(before, [edit], PARAMS)
+    old, new = before.planes[0].astype(float), done.frame.planes[0]
+    assert (new[50:60, 28:70] == 200).all()
+    mixed = old[60:70, 28:70] + 0.2 * (200 - old[60:70, 28:70])
+    assert np.abs(new[60:70, 28:70] - mixed).max() <= 0.51
+    changed = (old != new).any(axis=2)
+    rows, columns = (np.flatnonzero(changed.any(axis=axis)) for axis in (1, 0))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (50, 69, 28, 69)
+    (region,) = done.regions
+    drawn = np.flatnonzero(region.inside.any(axis=1)) + region.y0_px
+    assert (drawn.min(), drawn.max(), len(drawn)) == (50, 69, 20)
 
 
-def test_crop_mask_stays_within_what_the_generator_replaces():
-    mask = crop_mask(CROP_SIZE_PX, CropMaskParams())
-    assert not mask[~INNER_MASK].any()
-    assert np.abs(mask - blend_mask()).max() < 0.35  # the ramps differ a little, the rim does not
-    at = TEMPLATE_PX.round().astype(int)
-    assert (mask[at[:, 1], at[:, 0]] > 0.99).all()
-
-
-def test_swap_region_outside_is_none():
-    matrix = np.array([[1, 0, -500], [0, 1, 0]], np.float32)
-    assert swap_region(matrix, 64, (161, 121), (2, 2), CropMaskParams()) is None
+def test_swap_region_outside_or_empty_is_none():
+    far = np.array([[1, 0, -500], [0, 1, 0]], np.float32)
+    assert swap_region(far, WEIGHT, (161, 121), (2, 2)) is None
+    assert swap_region(np.eye(2, 3), WEIGHT * 0, (161, 121), (2, 2)) is None
 
 
 def test_wrong_masks_are_refused():
     with pytest.raises(SetupError, match="corners"):
         HeadMaskParams(margin=0.05)
-    with pytest.raises(SetupError, match="leaves the crop"):
-        CropMaskParams(centre_xy=(0.2, 0.5))
     with pytest.raises(SetupError, match="edge"):
         HeadMaskParams(edge=0.0)
 

@@ -12,7 +12,7 @@ from deid_ops.diffuse.contract import DENOISER
 from deid_ops.errors import InvariantError, SetupError
 from deid_ops.inference.graphs import graph_macs
 from deid_ops.models.attributes import AttributeConfig, AttributeNet
-from deid_ops.models.export import HALF_PREFIX, SHARED_FROM_BYTES, check_parity, load_weights
+from deid_ops.models.export import HALF_PREFIX, check_parity, load_weights
 from deid_ops.models.generator import GeneratorConfig, GeneratorExport, LeakProofGenerator
 from deid_ops.models.ship import ship_attributes, ship_denoiser, ship_generator
 from deid_ops.swap.attributes import read_face_shape
@@ -53,17 +53,6 @@ def test_generator_file_holds_half_weights_and_its_contract() -> None:
     assert properties == {"contract": "generator", "note": "test"}
 
 
-def test_a_mask_is_stored_once() -> None:
-    shipped = ship_generator(_generator(), {})
-    sizes = [
-        n.attribute[0].t.raw_data
-        for n in shipped.model.graph.node
-        if n.op_type == "Constant" and len(n.attribute[0].t.raw_data) >= SHARED_FROM_BYTES
-    ]
-    assert len(sizes) >= 2  # the mask and the parts of the face
-    assert len(set(sizes)) == len(sizes)
-
-
 def test_training_can_start_from_the_file() -> None:
     net = _generator(1)
     model = ship_generator(net, {}).model
@@ -82,6 +71,7 @@ def test_parity_check_can_fail() -> None:
     g = torch.Generator().manual_seed(0)
     feeds = {
         "surroundings_rgb": torch.rand((1, 3, 128, 128), generator=g),
+        "mask": torch.ones((1, 1, 128, 128)),
         "light_rgb": torch.rand((1, 3, 8, 8), generator=g),
         "points_px": torch.rand((1, N_POINTS, 2), generator=g) * 128,
         "detail_rms": torch.full((1, 6), 0.1),

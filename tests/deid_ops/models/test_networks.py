@@ -24,6 +24,7 @@ from deid_ops.models.generator import (
 from deid_ops.models.light import (
     as_colourful_as,
     as_strong_as,
+    cell_means,
     coarse_light,
     detail_strengths,
     enlarge_cells,
@@ -33,8 +34,10 @@ from deid_ops.models.light import (
     without_chequers,
 )
 from deid_ops.models.refine import RIGHT_EYE
+from deid_ops.swap import conditions
 from deid_ops.swap.conditions import detail_of
-from deid_ops.swap.crop import INNER_MASK, part_weights
+from deid_ops.swap.crop import INNER_MASK
+from deid_ops.swap.face_mask import part_rows
 from deid_ops.swap.layout import GROUP_NAMES, N_POINTS, group_slice
 
 SMALL = GeneratorConfig(style=16, channels=(8, 8, 16, 16), blocks=(0, 1, 1, 1))
@@ -86,20 +89,30 @@ def test_heat_maps_peak_at_the_point() -> None:
     assert maps[0, GROUP_NAMES.index("left_eye")].max() == 0
 
 
+def _masks(n: int) -> torch.Tensor:
+    return torch.from_numpy(INNER_MASK.astype(np.float32)).expand(n, 1, -1, -1)
+
+
+def _parts(n: int) -> torch.Tensor:
+    return _masks(n) * torch.from_numpy(part_rows())[None, :, :, None]
+
+
 def test_generator_ignores_surroundings_input_inside_the_mask() -> None:
     net = LeakProofGenerator(SMALL)
     _random_biases(net)
     nn.init.normal_(net.out.weight, std=0.1)
     images, inside, points, identity = _inputs()
-    hidden = torch.where(net.mask > 0, torch.rand_like(images), images)
+    masks = _masks(2).clone()
+    masks[1, :, :50] = 0.0  # faces have masks of their own
+    hidden = torch.where(masks > 0, torch.rand_like(images), images)
     scalars, told = scalars_for(2, None), torch.full((2, 6), 0.1)
-    a, b = (net(x, inside, points, told, identity, scalars) for x in (images, hidden))
+    a, b = (net(x, masks, inside, points, told, identity, scalars) for x in (images, hidden))
     assert torch.equal(a, b)
-    mask = torch.from_numpy(INNER_MASK.copy())
-    assert torch.equal(a[:, :, ~mask], images[:, :, ~mask])
-    other = net(images, inside, points, told, identity.flip(0), scalars)
-    assert (other - a)[:, :, mask].abs().mean() > 1e-4  # the identity decides
-    noised = net(images, inside, points, told, identity, scalars_for(2, 2.0))
+    assert torch.equal(a * (1 - masks), images * (1 - masks))
+    other = net(images, masks, inside, points, told, identity.flip(0), scalars)
+    inner = INNER_MASK[50:].copy()
+    assert (other - a)[:, :, 50:][:, :, inner].abs().mean() > 1e-4  # the identity decides
+    noised = net(images, masks, inside, points, told, identity, scalars_for(2, 2.0))
     assert not torch.allclose(noised, a)
 
 
@@ -109,7 +122,7 @@ def test_untrained_generator_paints_the_light() -> None:
     ramp = torch.linspace(0.2, 0.7, 128)[None, None, None] * torch.ones(2, 3, 128, 1)
     light = functional.avg_pool2d(ramp, 16)
     told, scalars = torch.full((2, 6), 0.1), scalars_for(2, None)
-    out = net(ramp, enlarge_cells(light * 2 - 1), points, told, identity, scalars)
+    out = net(ramp, _masks(2), enlarge_cells(light * 2 - 1), points, told, identity, scalars)
     assert torch.allclose(functional.avg_pool2d(out, 16)[..., 1:-1], light[..., 1:-1], atol=0.01)
 
 
@@ -118,7 +131,7 @@ def test_a_hazy_picture_gets_a_hazy_face() -> None:
     images = (
         torch.rand(2, 3, 16, 16, generator=draw).repeat_interleave(8, 2).repeat_interleave(8, 3)
     )
-    mask = torch.from_numpy(INNER_MASK.copy()).float()[None, None]
+    mask = _masks(2)
     looks = []
     for depth in (1.0, 0.5):
         surroundings = (images * 2 - 1) * depth
@@ -136,7 +149,7 @@ def test_a_hazy_picture_gets_a_hazy_face() -> None:
 def test_detail_is_no_stronger_than_the_original_s() -> None:
     draw = torch.Generator().manual_seed(6)
     painted = torch.randn(3, 3, 128, 128, generator=draw)
-    parts = torch.from_numpy(part_weights())[None]
+    parts = _parts(3)
     told = torch.tensor([[0.1] * 3 + [0.05] * 3, [0.04] * 3 + [0.2] * 3, [0.2] * 3 + [0.06] * 3])
     got = detail_strengths(as_strong_as(told, painted, parts), parts)
     assert (got <= told * 1.35 + 1e-3).all()  # the bands overlap a little
@@ -150,7 +163,7 @@ def test_detail_is_no_stronger_than_the_original_s() -> None:
 def test_a_bare_forehead_stays_bare() -> None:
     draw = torch.Generator().manual_seed(7)
     painted = torch.randn(1, 3, 128, 128, generator=draw)
-    parts = torch.from_numpy(part_weights())[None]
+    parts = _parts(1)
     told = torch.tensor([[0.01, 0.2, 0.2, 0.01, 0.2, 0.2]])
     shown = as_strong_as(told, painted, parts)[0, :, :, 40:88]
     assert shown[:, 14:27].std() < 0.1 * shown[:, 45:70].std()
@@ -158,25 +171,43 @@ def test_a_bare_forehead_stays_bare() -> None:
 
 def test_strengths_are_the_same_in_training_and_in_the_job() -> None:
     images = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(8))
-    parts = torch.from_numpy(part_weights())[None]
-    assert np.allclose(detail_strengths(images, parts), detail_of(images.numpy()), atol=1e-5)
+    parts = _parts(2)
+    masks = np.stack([INNER_MASK, INNER_MASK])
+    assert np.allclose(detail_strengths(images, parts), detail_of(images.numpy(), masks), atol=1e-5)
 
 
 @pytest.mark.parametrize("ratio", [1.5, 3.0])
 def test_coarse_light_sees_the_light_through_the_noise(ratio: float) -> None:
     draw = torch.Generator().manual_seed(3)
     clean = torch.rand(4, 3, 8, 8, generator=draw).repeat_interleave(16, 2).repeat_interleave(16, 3)
-    noise = without_cell_means(torch.randn(clean.shape, generator=draw))
-    assert 0.95 < float(noise.std()) < 1.0  # one of 256 degrees of freedom a cell is taken away
+    masks = _masks(4)
+    noise = without_cell_means(torch.randn(clean.shape, generator=draw), masks)
+    inner = INNER_MASK.copy()
+    # one of 256 degrees of freedom a cell is taken away, more at the rim
+    assert 0.95 < float(noise[:, :, inner].std()) < 1.0
+    assert noise[:, :, ~inner].abs().max() == 0
     alpha = 1 / (1 + ratio**2) ** 0.5
-    light = coarse_light(alpha * clean + alpha * ratio * noise, scalars_for(4, ratio))
-    assert torch.allclose(light, functional.avg_pool2d(clean, 16), atol=1e-4)
+    light = coarse_light(alpha * clean + alpha * ratio * noise, masks, scalars_for(4, ratio))
+    assert torch.allclose(light, cell_means(clean, masks, 16), atol=1e-4)
+    middle = functional.avg_pool2d(clean, 16)[..., 3:5, 3:5]
+    assert torch.allclose(light[..., 3:5, 3:5], middle, atol=0.05)
 
 
 def test_noise_without_cell_means_is_the_same_in_training_and_in_the_job() -> None:
     noise = torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(4))
-    at_run_time = denoiser.without_cell_means(noise.numpy())
-    assert np.allclose(at_run_time, without_cell_means(noise).numpy(), atol=1e-5)
+    masks = np.stack([INNER_MASK, np.roll(INNER_MASK, 5, axis=1)])
+    at_run_time = denoiser.without_cell_means(noise.numpy(), masks)
+    in_training = without_cell_means(noise, torch.from_numpy(masks[:, None].astype("f4")))
+    assert np.allclose(at_run_time, in_training.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("cells", [8, 32])
+def test_cell_means_are_the_same_in_training_and_in_the_job(cells: int) -> None:
+    images = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(9))
+    masks = np.stack([INNER_MASK, np.roll(INNER_MASK, 5, axis=1)])
+    at_run_time = conditions.cell_means(images.numpy(), masks, cells)
+    in_training = cell_means(images, torch.from_numpy(masks[:, None].astype("f4")), 128 // cells)
+    assert np.allclose(at_run_time, in_training.numpy(), atol=1e-5)
 
 
 def test_attribute_net_starts_at_the_mean_face() -> None:
@@ -289,8 +320,9 @@ def test_monochrome_footage_stays_monochrome() -> None:
     grey, grey_light = (v.mean(1, keepdim=True).expand_as(v) for v in (images, light))
     with torch.no_grad():
         told, scalars = torch.full((len(images), 6), 0.1), scalars_for(len(images), None)
-        out = net(grey, grey_light, points, told, identity, scalars)
-        tinted = net(images, light, points, told, identity, scalars)
+        masks = _masks(len(images))
+        out = net(grey, masks, grey_light, points, told, identity, scalars)
+        tinted = net(images, masks, light, points, told, identity, scalars)
     assert (out - out.mean(1, keepdim=True)).abs().max() < 1e-5
     assert (out - grey).abs().max() > 0.1  # something was painted
     assert (tinted - tinted.mean(1, keepdim=True)).abs().max() > 0.01

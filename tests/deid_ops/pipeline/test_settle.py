@@ -66,7 +66,8 @@ def settled(first, second, guards=None, original=(1, 0), **params):
     """Settle a track whose first anchor gives grey values `first`, whose second gives `second`."""
     tracks = one_track()
     matrices = np.tile(np.float32([[1, 0, 0], [0, 1, 0]]), (N, 1, 1))
-    crops = FaceCrops(np.arange(N), grey(first), matrices)
+    weight = np.full(grey(first).shape[:3], 255, np.uint8)
+    crops = FaceCrops(np.arange(N), grey(first), matrices, weight)
     told = FaceConditions(np.zeros((N, N_POINTS, 2), np.float32), np.zeros((N, 6), np.float32))
     swapped = SwappedFaces(crops, told, np.tile(np.float32(original), (N, 1)))
     models = ReplaceModels(

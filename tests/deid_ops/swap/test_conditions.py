@@ -17,16 +17,19 @@ from deid_ops.swap.conditions import (
     to_planes,
 )
 from deid_ops.swap.crop import CROP_SIZE_PX, INNER_MASK
+from deid_ops.swap.face_mask import face_masks
 from deid_ops.swap.layout import N_POINTS
 
 
-def _swap_pixels_inside(planes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _swap_pixels_inside(
+    planes: np.ndarray, mask: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Permute, within every 16x16 cell, the pixels that lie inside the mask."""
     out = planes.copy()
     for y in range(0, CROP_SIZE_PX, CELL_PX):
         for x in range(0, CROP_SIZE_PX, CELL_PX):
             cell = (slice(y, y + CELL_PX), slice(x, x + CELL_PX))
-            inside = np.argwhere(INNER_MASK[cell]) + np.array([y, x])
+            inside = np.argwhere(mask[cell]) + np.array([y, x])
             order = rng.permutation(len(inside))
             source, target = inside[order], inside
             out[:, :, target[:, 0], target[:, 1]] = planes[:, :, source[:, 0], source[:, 1]]
@@ -37,13 +40,20 @@ def test_inner_pixels_do_not_reach_the_network() -> None:
     rng = np.random.default_rng(0)
     crops = rng.integers(0, 256, (2, CROP_SIZE_PX, CROP_SIZE_PX, 3), dtype=np.uint8)
     planes = to_planes(crops)
-    other = _swap_pixels_inside(planes, rng)
-    assert np.abs(other - planes)[:, :, INNER_MASK].mean() > 0.2  # the face is another one
-    points = rng.uniform(0, 128, (2, N_POINTS, 2)).astype(np.float32)
+    points = rng.uniform(40, 100, (2, N_POINTS, 2)).astype(np.float32)
+    points[1] -= 15.0
+    masks = face_masks(points)
+    other = np.concatenate(
+        [_swap_pixels_inside(planes[i : i + 1], masks[i], rng) for i in range(2)]
+    )
+    # the faces are other ones
+    assert all(np.abs(other - planes)[i][:, masks[i]].mean() > 0.2 for i in range(2))
     anchors = rng.normal(size=(2, 128)).astype(np.float32)
     first, second = (
-        generator_feeds(p, FaceConditions(points, detail_of(p)), anchors) for p in (planes, other)
+        generator_feeds(p, FaceConditions(points, detail_of(p, masks)), anchors)
+        for p in (planes, other)
     )
+    assert np.array_equal(first["mask"][:, 0] > 0, masks)
     assert first["detail_rms"].shape == (2, 6)  # the only thing that may differ
     for name in first.keys() - {"detail_rms"}:
         assert np.allclose(first[name], second[name], atol=1e-6), name
@@ -53,16 +63,17 @@ def test_detail_tells_contrast_and_sharpness_and_nothing_of_the_light() -> None:
     rng = np.random.default_rng(5)
     crops = np.kron(rng.random((2, 3, 32, 32)), np.ones((4, 4))).astype(np.float32)
     grain = rng.normal(0, 0.05, (2, 1, 128, 128)).astype(np.float32)
-    plain, grainy = detail_of(crops), detail_of(crops + grain)
-    assert np.allclose(detail_of(0.5 * crops), 0.5 * plain, atol=1e-5)
-    assert np.allclose(detail_of(crops + 0.3), plain, atol=1e-5)
+    masks = np.stack([INNER_MASK, INNER_MASK])
+    plain, grainy = detail_of(crops, masks), detail_of(crops + grain, masks)
+    assert np.allclose(detail_of(0.5 * crops, masks), 0.5 * plain, atol=1e-5)
+    assert np.allclose(detail_of(crops + 0.3, masks), plain, atol=1e-5)
     # cell averages of 16 samples keep a quarter of the grain
     assert np.allclose(grainy[:, 3:] ** 2 - plain[:, 3:] ** 2, 0.05**2, rtol=0.15)
     assert np.allclose(grainy[:, :3], plain[:, :3], rtol=0.05)
-    assert detail_of(crops[:0]).shape == (0, 6)
+    assert detail_of(crops[:0], masks[:0]).shape == (0, 6)
     spot = np.full((1, 3, 128, 128), 0.5, np.float32)
     spot[:, :, 18:22, 60:66] = 0.9  # on the forehead
-    told = detail_of(spot)[0]
+    told = detail_of(spot, INNER_MASK[None])[0]
     assert told[0] > 0.01
     assert (told[[1, 2, 4, 5]] < 0.06 * told[0]).all()
 
@@ -83,8 +94,25 @@ def test_a_change_of_light_does_reach_it() -> None:
     planes = np.full((1, 3, CROP_SIZE_PX, CROP_SIZE_PX), 0.5, np.float32)
     brighter = planes.copy()
     brighter[:, :, 60:70, 60:70] = 1.0
-    assert np.abs(light_of(planes) - light_of(brighter)).max() > 0.05
-    assert np.array_equal(surroundings_of(planes), surroundings_of(brighter))
+    masks = INNER_MASK[None]
+    assert np.abs(light_of(planes, masks) - light_of(brighter, masks)).max() > 0.05
+    assert np.array_equal(surroundings_of(planes, masks), surroundings_of(brighter, masks))
+
+
+def test_the_light_is_the_face_s_own() -> None:
+    """Neither hair nor background colours the skin beside it; no pixel at the rim stands out."""
+    masks = np.zeros((1, CROP_SIZE_PX, CROP_SIZE_PX), np.bool_)
+    masks[:, 24:100, 30:97] = True  # ends within cells; one column of pixels lies in cell 6
+    planes = np.where(masks[:, None], np.float32(0.7), np.float32(0.1)).repeat(3, axis=1)
+    light = light_of(planes, masks)[0, 0]
+    assert np.allclose(light[1:7, 1:7], 0.7, atol=5e-3)
+    assert light[0, 0] > 0.6  # beside the face its colour goes on
+    assert light[3, 0] == pytest.approx(0.7, abs=0.02)
+    planes[0, :, 40, 96] = 0.0
+    assert light_of(planes, masks)[0, 0, 2, 6] == pytest.approx(0.7, abs=0.03)
+    far = np.zeros_like(masks)
+    far[:, 60:70, 60:70] = True
+    assert light_of(planes, far)[0, 0, 0, 0] == pytest.approx(0.1)
 
 
 def test_planes_round_trip_and_order() -> None:

@@ -186,7 +186,8 @@ def test_facedancer_trains(small_pack, tmp_path: Path) -> None:
 def test_degraded_hides_the_face_in_both_modes() -> None:
     state = State({}, 5)
     images = torch.rand((2, 3, 128, 128), generator=torch.Generator().manual_seed(0))
-    inside, scalars = degraded(images, np.array([False, True]), GeneratorTraining(), state)
+    masks = torch.ones((2, 1, 128, 128))
+    inside, scalars = degraded(images, masks, np.array([False, True]), GeneratorTraining(), state)
     assert scalars[0].tolist() == [0.0, 0.0]
     assert scalars[1, 0] == 1.0
     x = images * 2 - 1
