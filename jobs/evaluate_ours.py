@@ -179,7 +179,7 @@ class OwnReplacement:
 
     def _generated(self, crops: U8, anchors: F32, strength: float | None) -> tuple[U8, U8]:
         """Return painted crops and how much of each pixel is drawn, of 255."""
-        told = self._generate.read(crops)
+        told = self._generate.aim(crops, self._generate.read(crops), anchors)
         out = self._generate(crops, told, anchors)
         if strength is not None:
             out = self._diffuse(out, told, anchors, strength)

@@ -46,6 +46,7 @@ class BarePainter:
             seed: of the noise, which is no secret here.
         """
         told = self._generator.read(crops_bgr)
+        told = self._generator.aim(crops_bgr, told, anchors_unit)
         painted = self._generator(crops_bgr, told, anchors_unit)
         if self._denoiser is not None:
             secret = seed.to_bytes(8, "big")

@@ -25,6 +25,9 @@ class Painter(Protocol):
     def read(self, crops_bgr: U8) -> FaceConditions:
         """Read off original crops [n, S, S, 3] what may be known of them."""
 
+    def aim(self, crops_bgr: U8, conditions: FaceConditions, anchors_unit: F32) -> FaceConditions:
+        """Return conditions from which the painting comes nearer to those read."""
+
     def __call__(self, crops_bgr: U8, conditions: FaceConditions, anchors_unit: F32) -> U8:
         """Paint the identities [n, d] into the crops."""
 
@@ -175,8 +178,9 @@ class _Pending:
             self.neighbours.smoothed(self.read.points_px, here),
             self.neighbours.smoothed(self.read.detail_rms, here),
         )
-        crops = np.stack(self.waiting[: stop - here.start])
+        crops, anchors = np.stack(self.waiting[: stop - here.start]), self.anchors[here]
         del self.waiting[: stop - here.start]
+        told = self.generate.aim(crops, told, anchors)
         self.told.append(told)
-        self.done.append(self.generate(crops, told, self.anchors[here]))
+        self.done.append(self.generate(crops, told, anchors))
         self.n_painted = stop

@@ -21,6 +21,10 @@ from deid_ops.swap.face_mask import face_masks
 from deid_ops.swap.retarget import retarget
 from deid_ops.types import F32, U8, Bool
 
+# Of what a first painting missed, how much is added to what the second is told. 1 gives the same
+# landmarks and pose, but overshoots in the gaze of some faces (5.5 to 6.6 degrees on one clip).
+AIM_GAIN = np.float32(0.8)
+
 
 class Generator:
     """The leak-proof generator with the attribute network that feeds it.
@@ -35,7 +39,8 @@ class Generator:
 
     Example:
         >>> swap = Generator("generator.onnx", "attributes.onnx")  # doctest: +SKIP
-        >>> swap(crops_bgr, swap.read(crops_bgr), anchors_unit).shape  # doctest: +SKIP
+        >>> told = swap.aim(crops_bgr, swap.read(crops_bgr), anchors_unit)  # doctest: +SKIP
+        >>> swap(crops_bgr, told, anchors_unit).shape  # doctest: +SKIP
         (7, 128, 128, 3)
     """
 
@@ -61,9 +66,36 @@ class Generator:
             crops_bgr: [n, 128, 128, 3] crops of `deid_ops/swap/crop.py`.
         """
         planes = to_planes(crops_bgr)
-        seen = self._attributes.read(planes)
-        points = retarget(self._attributes.shape, seen.points_px, seen.pose_deg, seen.expression)
+        points = self._posed_mean_face(planes)
         return FaceConditions(points, detail_of(planes, face_masks(points)))
+
+    def _posed_mean_face(self, planes_rgb: F32) -> F32:
+        """Return the mean face in the pose, expression and gaze of crops, [n, 136, 2]."""
+        seen = self._attributes.read(planes_rgb)
+        return retarget(self._attributes.shape, seen.points_px, seen.pose_deg, seen.expression)
+
+    def aim(self, crops_bgr: U8, conditions: FaceConditions, anchors_unit: F32) -> FaceConditions:
+        """Return conditions from which the painted face comes nearer to what was read.
+
+        The painter misses what it is told, and the attribute network misreads small and blurred
+        faces, both much the same way each time. So a face is painted once, read by the same
+        network, and what it is told is moved against the difference: both errors largely cancel
+        (landmark shift 7 to 12 %, head pose 10 to 20 % less). Nothing new of the original passes:
+        the picture that is read was painted from the conditions.
+
+        Args:
+            crops_bgr: [n, 128, 128, 3], as for painting.
+            conditions: of the original faces.
+            anchors_unit: [n, 128]. The result serves other anchors nearly as well.
+
+        Raises:
+            InvariantError: a shape or a length differs.
+        """
+        painted = self(crops_bgr, conditions, anchors_unit)
+        missed_px = conditions.points_px - self._posed_mean_face(to_planes(painted))
+        return FaceConditions(
+            conditions.points_px + AIM_GAIN * missed_px.astype(np.float32), conditions.detail_rms
+        )
 
     def __call__(self, crops_bgr: U8, conditions: FaceConditions, anchors_unit: F32) -> U8:
         """Paint the anchors' identities.

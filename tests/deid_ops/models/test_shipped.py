@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from skimage import data
 
 from deid_ops.anchors.bank import load_bank
 from deid_ops.diffuse.denoiser import Denoiser
 from deid_ops.identity.encoders import Encoder
 from deid_ops.inference.session import Runtime
 from deid_ops.swap.conditions import FaceConditions
+from deid_ops.swap.crop import crop_matrices, warp_crop
 from deid_ops.swap.generator import Generator
+from jobs.config import load_config
+from jobs.models import first_detector
 
 WEIGHTS = Path(__file__).parents[3] / "configs" / "weights"
 NAMES = ("attributes", "encoder", "generator", "denoiser")
@@ -61,6 +65,26 @@ def test_generator_and_denoiser_paint_an_anchor() -> None:
     noised = diffuse(out, told, bank[:2], 1.0, fresh)
     assert np.array_equal(noised[~masks], crops[~masks])
     assert np.abs(noised.astype(int) - out)[masks].mean() > 1.0
+
+
+def test_aiming_brings_the_painted_face_nearer_to_what_was_read() -> None:
+    image = np.ascontiguousarray(data.astronaut()[..., ::-1])
+    (face,) = first_detector(load_config(None, ("inference.threads=1",))).detect([image])
+    (matrix,) = crop_matrices(face.landmarks_xy_px)
+    crops = np.repeat(warp_crop(image, matrix)[None], 8, axis=0)
+    anchors = load_bank(WEIGHTS / "anchors.npz").vectors_unit[:8]
+    runtime = Runtime(threads=1)
+    swap = Generator(str(WEIGHTS / "generator.onnx"), str(WEIGHTS / "attributes.onnx"), runtime)
+    told = swap.read(crops)
+    aimed = swap.aim(crops, told, anchors)
+    assert np.array_equal(aimed.detail_rms, told.detail_rms)
+
+    def missed_px(conditions: FaceConditions) -> float:
+        seen = swap.read(swap(crops, conditions, anchors))
+        return float(np.linalg.norm(seen.points_px - told.points_px, axis=-1).mean())
+
+    assert 0.2 < missed_px(told) < 3.0
+    assert missed_px(aimed) < 0.75 * missed_px(told)
 
 
 def test_anchors_are_apart_and_described() -> None:

@@ -16,6 +16,9 @@ class Blend:
         self.n_read = len(crops_bgr)
         return FaceConditions.blank(len(crops_bgr))
 
+    def aim(self, crops_bgr: U8, conditions: FaceConditions, anchors_unit: F32) -> FaceConditions:
+        raise AssertionError("how an anchor looks does not depend on half a degree of pose")
+
     def __call__(self, crops_bgr: U8, conditions: FaceConditions, anchors_unit: F32) -> U8:
         assert len(conditions) == len(anchors_unit) == len(crops_bgr)
         wish = anchors_unit[:, 0].reshape(-1, 1, 1, 1) * 100

@@ -57,6 +57,9 @@ class PaintsGrey:
     def read(self, crops_bgr):
         raise AssertionError("the originals are gone: their conditions were read by the swap")
 
+    def aim(self, crops_bgr, conditions, anchors_unit):
+        raise AssertionError("what was read is no longer known: the swap has aimed")
+
     def __call__(self, crops_bgr, conditions, anchors_unit):
         assert len(conditions) == len(crops_bgr) == len(anchors_unit)
         return grey(self.values[: len(crops_bgr)])

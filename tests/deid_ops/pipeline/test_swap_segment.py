@@ -35,18 +35,24 @@ def tracks_of(boxes):
 
 
 class Painter:
-    """Reads a crop's brightness as its conditions; paints the anchor's number."""
+    """Reads a crop's brightness as its conditions, aims 1 higher, paints the anchor's number."""
 
     def __init__(self):
         self.batches = []
+        self.told = []
 
     def read(self, crops):
         told = FaceConditions.blank(len(crops))
         told.detail_rms[:] = crops.mean(axis=(1, 2, 3))[:, None]
         return told
 
+    def aim(self, crops, conditions, anchors):
+        assert len(crops) == len(conditions) == len(anchors)
+        return FaceConditions(conditions.points_px + 1, conditions.detail_rms)
+
     def __call__(self, crops, conditions, anchors):
         self.batches.append(len(crops))
+        self.told.append(conditions.points_px)
         return (
             np.full_like(crops, 10)
             * (1 + anchors.argmax(axis=1)).astype(np.uint8)[:, None, None, None]
@@ -80,6 +86,9 @@ def test_every_face_is_painted_once_whatever_the_batch(batch_faces):
     # brightness grows evenly: the mean over neighbours is the frame's own, but at the ends
     told = swapped.conditions.detail_rms[::2, 0]
     assert told == pytest.approx([10 / 3, 10, 20, 30, 40, 50, 60 - 10 / 3], abs=1e-4)
+    # the faces are painted from aimed conditions, and these go on to the diffusion
+    assert (np.concatenate(painter.told) == 1).all()
+    assert (swapped.conditions.points_px == 1).all()
 
 
 def test_rows_that_are_not_wanted_are_left_alone():

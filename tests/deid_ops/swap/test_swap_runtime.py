@@ -81,6 +81,23 @@ def test_conditions_are_read_off_the_original(swap_files) -> None:
     assert contrast[1] < 0.5 * contrast[0]
 
 
+def test_aiming_learns_nothing_of_the_face(swap_files) -> None:
+    swap = Generator(swap_files.generator, swap_files.attributes, Runtime(threads=1))
+    crops, told, anchors = _faces(2)
+    aimed = swap.aim(crops, told, anchors)
+    assert np.abs(aimed.points_px - told.points_px).mean() > 0.1
+    other = crops.copy()
+    for face, mask in zip(other, told.masks(), strict=True):
+        for y, x in np.ndindex(8, 8):  # another face with the same averages over cells
+            cell = slice(16 * y, 16 * y + 16), slice(16 * x, 16 * x + 16)
+            inside = mask[cell]
+            face[cell][inside] = face[cell][inside][::-1]
+    assert np.abs(other.astype(int) - crops)[told.masks()].mean() > 20
+    assert np.allclose(aimed.points_px, swap.aim(other, told, anchors).points_px, atol=0.01)
+    painted = swap(crops, aimed, anchors)
+    assert not np.array_equal(painted, swap(crops, told, anchors))
+
+
 @pytest.mark.parametrize("what", ["crops", "conditions", "anchors"])
 def test_wrong_shapes_are_refused(swap_files, what: str) -> None:
     swap = Generator(swap_files.generator, swap_files.attributes, Runtime(threads=1))
