@@ -37,6 +37,23 @@ _NOT_IN_PLAN = ("denoiser", "noise_strengths", "judge_far", "attributes")
 #: Parts of `deid_ops` that no published byte depends on.
 _OFFLINE_PACKAGES = ("train", "attacks", "metrics", "models")
 
+#: Modules of `jobs` beside the stages that a published byte depends on.
+DECIDING_MODULES = ("anchoring", "linking", "media", "models", "publish", "rows")
+#: Modules that stages and linking import which only fetch, store, measure or count. Values of the
+#: configuration and hashes of weights are in the fingerprints themselves.
+SERVING_MODULES = (
+    "attribute_readers",
+    "config",
+    "fingerprint",
+    "identity_rows",
+    "lake",
+    "s3_env",
+    "sources",
+    "storage",
+    "storage_errors",
+    "weights",
+)
+
 
 def digest(*parts: str, length: int = 32) -> str:
     """Return the first hex digits of SHA-256 over the parts, each with its length.
@@ -106,12 +123,20 @@ def pipeline_fingerprint(config: JobConfig, weights: Mapping[str, str], secret_k
 
 @cache
 def code_sha256() -> str:
-    """Return the hash of the source text of everything that runs between decode and publish."""
+    """Return the hash of the source text of everything that runs between decode and publish.
+
+    The shipped thresholds count as code: guards and anchors are chosen by them.
+    """
+    jobs = resources.files("jobs")
+    files = [
+        *_sources(resources.files("deid_ops"), "deid_ops"),
+        *_sources(jobs / "stages", "jobs/stages"),
+        *((f"jobs/{name}", (jobs / f"{name}.py").read_bytes()) for name in DECIDING_MODULES),
+        ("calibration", (resources.files("configs") / "calibration.yaml").read_bytes()),
+    ]
     state = hashlib.sha256()
-    roots = [resources.files("deid_ops"), resources.files("jobs") / "stages"]
-    for root in roots:
-        for path, text in sorted(_sources(root, "")):
-            state.update(path.encode() + b"\0" + text + b"\0")
+    for path, text in sorted(files):
+        state.update(path.encode() + b"\0" + text + b"\0")
     return state.hexdigest()
 
 
