@@ -10,7 +10,7 @@ import numpy as np
 
 from deid_ops.anchors.bank import AnchorBank, Appearance
 from deid_ops.anchors.choose import AnchorChoice, choose_anchor
-from deid_ops.swap.conditions import unit_rows
+from deid_ops.identity.vectors import unit_rows
 from deid_ops.types import F32
 from jobs.config import JobConfig
 from jobs.models import anchor_bank, calibration_file, judge_name

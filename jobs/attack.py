@@ -32,7 +32,7 @@ from deid_ops.attacks.learn import (
 from deid_ops.attacks.networks import ReversalUNet
 from deid_ops.errors import SetupError
 from deid_ops.judge.protocol import Judge, embedded
-from deid_ops.judge.verification import unit_rows
+from deid_ops.judge.verification import checked_unit_rows
 from deid_ops.metrics.faceset import FaceSet
 from deid_ops.metrics.figures import Figure
 from deid_ops.swap.crop import crop_matrices, paste_crop
@@ -173,12 +173,12 @@ class _Laboratory:
         for _ in range(n):
             shown = self.own.release(self.attacked, secrets.token_bytes(32)).faces
             for judge in self.judges:
-                seen = unit_rows(embedded(judge.embed, shown))
+                seen = checked_unit_rows(embedded(judge.embed, shown))
                 sums[judge.name] = sums.get(judge.name, np.float32(0)) + seen
         for judge in self.judges:
             yield from retrieval_figures(
                 "averaged",
-                judge.calibration.centred(judge.name, unit_rows(sums[judge.name])),
+                judge.calibration.centred(judge.name, checked_unit_rows(sums[judge.name])),
                 self.rows,
                 self.galleries[judge.name],
                 self.faces.person,

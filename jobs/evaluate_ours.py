@@ -17,12 +17,13 @@ import numpy as np
 from deid_ops.attacks.defences import Defence, Treated, hard_mask
 from deid_ops.detect.quality import blurs, turns
 from deid_ops.errors import SetupError
+from deid_ops.identity.vectors import unit_rows
 from deid_ops.judge.ladder import gate_faces
 from deid_ops.metrics.faceset import FaceSet
 from deid_ops.pipeline.settle import ReplaceModels, embed_for, settle_segment
 from deid_ops.pipeline.swap import Painter, swap_segment
 from deid_ops.redact.fill import CodeRange, Extent, RedactParams, draw_noise, fill_packed
-from deid_ops.swap.conditions import FaceConditions, unit_rows
+from deid_ops.swap.conditions import FaceConditions
 from deid_ops.swap.crop import (
     CROP_SIZE_PX,
     apply_matrices,

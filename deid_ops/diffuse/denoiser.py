@@ -20,6 +20,7 @@ from scipy.special import ndtri
 
 from deid_ops.diffuse.contract import DENOISER, RATIO_BASE_KEY, RATIO_MAX_KEY, RATIO_MIN_KEY
 from deid_ops.errors import InvariantError, SetupError
+from deid_ops.identity.vectors import unit_rows
 from deid_ops.inference.contracts import check_contract
 from deid_ops.inference.session import CPU, Runtime
 from deid_ops.swap.attributes import BUCKETS
@@ -29,7 +30,6 @@ from deid_ops.swap.conditions import (
     surroundings_of,
     to_bgr,
     to_planes,
-    unit_rows,
 )
 from deid_ops.swap.contract import LIGHT_CELLS
 from deid_ops.swap.generator import check_conditions, check_crops, painted_inside

@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from deid_ops.errors import SetupError
-from deid_ops.geometry import F64, arcface_template, as_f32, crop_matrices
+from deid_ops.geometry import F64, arcface_template, crop_matrices
 from deid_ops.identity.dlib_dat import CHIP_SIZE_PX, face_resnet_graph, read_face_resnet
+from deid_ops.identity.vectors import unit_rows
 from deid_ops.inference.session import CPU, OrtModel, Runtime
 from deid_ops.types import F32, U8
 
@@ -150,17 +151,6 @@ class Encoder:
     def embed(self, image_bgr: U8, landmarks_xy_px: Array) -> F32:
         """Vectors of the faces of one image: `[n, dim]`."""
         return self.embed_crops(self.crop(image_bgr, landmarks_xy_px))
-
-
-def unit_rows(vectors: Array) -> F32:
-    """Scale rows to unit length; rows of zeros stay.
-
-    Example:
-        >>> unit_rows(np.array([[3.0, 4.0]])).tolist()
-        [[0.6000000238418579, 0.800000011920929]]
-    """
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return as_f32(vectors / np.maximum(length, 1e-12))
 
 
 def _warp(image_bgr: U8, matrix: F64, out: U8) -> None:

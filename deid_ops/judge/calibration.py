@@ -21,11 +21,11 @@ import numpy as np
 from deid_ops.errors import SetupError
 from deid_ops.judge.verification import (
     area_under_curve,
+    checked_unit_rows,
     equal_error_rate,
     person_pairs,
     threshold_at_far,
     true_acceptance,
-    unit_rows,
 )
 from deid_ops.metrics.faceset import FaceSet
 from deid_ops.types import F32, I64, U8
@@ -121,13 +121,13 @@ class Calibration:
         """Return `[n, d]` unit vectors less the encoder's mean; distances are taken on these."""
         centre = self.centres.get(encoder)
         if centre is None:
-            return unit_rows(embeddings)
+            return checked_unit_rows(embeddings)
         if embeddings.ndim != 2 or embeddings.shape[1] != len(centre):
             raise SetupError(
                 f"{self.source}: encoder {encoder!r} was calibrated with {len(centre)} numbers per "
                 f"face, got {embeddings.shape}. Run `deid calibrate` with the present weights"
             )
-        return np.asarray(unit_rows(embeddings) - centre, dtype=np.float32)
+        return np.asarray(checked_unit_rows(embeddings) - centre, dtype=np.float32)
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain lists and numbers, ready for YAML."""
@@ -221,7 +221,9 @@ def calibrate_encoder(
     for size in sorted(eye_distances_px, reverse=True):
         small = faces.shrunk(size)
         pairs = zip(small.images_bgr, small.landmarks_xy_px, strict=True)
-        vectors = unit_rows(np.concatenate([embed(image, marks[None]) for image, marks in pairs]))
+        vectors = checked_unit_rows(
+            np.concatenate([embed(image, marks[None]) for image, marks in pairs])
+        )
         if centre is None:
             centre = vectors.mean(axis=0)
         rows.append(calibrate_size(encoder, size, vectors, faces.person, fars))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deid_ops.errors import InvariantError
-from deid_ops.judge.verification import paired_distances, unit_rows
+from deid_ops.judge.verification import checked_unit_rows, paired_distances
 from deid_ops.types import F32, Bool
 
 
@@ -55,5 +55,5 @@ def face_distances(original: F32, output: F32, threshold: F32) -> FaceDistances:
 
 def person_centroid(embeddings: F32) -> F32:
     """Return the unit mean `[d]` of a person's `[n, d]` embeddings."""
-    mean = unit_rows(embeddings).mean(axis=0, keepdims=True)
-    return np.asarray(unit_rows(np.asarray(mean, dtype=np.float32))[0])
+    mean = checked_unit_rows(embeddings).mean(axis=0, keepdims=True)
+    return np.asarray(checked_unit_rows(np.asarray(mean, dtype=np.float32))[0])

@@ -25,7 +25,7 @@ from deid_ops.metrics.stats import Estimate, rate
 from deid_ops.types import F32, I64, Bool
 
 
-def unit_rows(embeddings: F32) -> F32:
+def checked_unit_rows(embeddings: F32) -> F32:
     """Return `[n, d]` rows scaled to length 1.
 
     Raises:
@@ -47,7 +47,7 @@ def cosine_distances(first: F32, second: F32) -> F32:
         >>> cosine_distances(a, a).tolist()
         [[0.0, 1.0], [1.0, 0.0]]
     """
-    product = unit_rows(first) @ unit_rows(second).T
+    product = checked_unit_rows(first) @ checked_unit_rows(second).T
     return np.asarray(np.clip(1.0 - product, 0.0, 2.0), dtype=np.float32)
 
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from deid_ops.errors import InvariantError
+from deid_ops.identity.vectors import unit_rows
 from deid_ops.swap.contract import FINE_CELLS, LIGHT_CELLS, N_STRENGTHS
 from deid_ops.swap.crop import CROP_SIZE_PX
 from deid_ops.swap.face_mask import face_masks, part_rows
@@ -181,9 +182,3 @@ def generator_feeds(
         "detail_rms": conditions.detail_rms,
         "anchor_unit": unit_rows(anchors_unit),
     }
-
-
-def unit_rows(vectors: F32) -> F32:
-    """Scale each row to unit length; a row of zeros stays."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(length, 1e-12), dtype=np.float32)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import numpy as np
 
 from deid_ops.errors import SetupError
+from deid_ops.identity.vectors import unit_rows
 from deid_ops.inference.contracts import ModelContract, TensorSpec, check_contract
 from deid_ops.inference.session import CPU, Runtime
 from deid_ops.swap.attributes import BUCKETS
-from deid_ops.swap.conditions import to_bgr, to_planes, unit_rows
+from deid_ops.swap.conditions import to_bgr, to_planes
 from deid_ops.swap.contract import IDENTITY_DIM
 from deid_ops.swap.crop import CROP_SIZE_PX
 from deid_ops.swap.generator import check_crops

@@ -13,7 +13,7 @@ from random_networks import export_random
 
 from deid_ops.anchors.bank import Appearance, density_bank, load_bank, save_bank
 from deid_ops.errors import SetupError
-from deid_ops.swap.conditions import unit_rows
+from deid_ops.identity.vectors import unit_rows
 from jobs import anchoring
 from jobs.anchoring import Anchors, PersonViews
 from jobs.config import JobConfig, load_config

@@ -7,14 +7,16 @@ from deid_ops.attacks.figures import (
     own_thresholds,
     retrieval_figures,
 )
-from deid_ops.judge.verification import unit_rows
+from deid_ops.judge.verification import checked_unit_rows
 
 
 @pytest.fixture
 def gallery(rng):
     person = np.repeat(np.arange(60), 2)
     people = rng.normal(size=(60, 24))
-    return unit_rows((people[person] + 0.4 * rng.normal(size=(120, 24))).astype(np.float32)), person
+    return checked_unit_rows(
+        (people[person] + 0.4 * rng.normal(size=(120, 24))).astype(np.float32)
+    ), person
 
 
 def thresholds(vectors, person):
@@ -38,7 +40,7 @@ def test_a_perfect_attacker_retrieves_everyone(gallery):
 
 def test_a_blind_attacker_retrieves_chance(gallery, rng):
     vectors, person = gallery
-    blind = unit_rows(rng.normal(size=vectors.shape).astype(np.float32))
+    blind = checked_unit_rows(rng.normal(size=vectors.shape).astype(np.float32))
     figures = list(
         retrieval_figures(
             "inversion", blind, np.arange(120), vectors, person, thresholds(*gallery), "s", "d", "j"
@@ -54,7 +56,7 @@ def test_same_face_again_is_linked_and_fresh_faces_are_not(gallery, rng):
     by_name = {f.metric: f for f in linked}
     assert by_name["linked_same_photo_far_0.001"].estimate.value == 1
     assert by_name["linked_other_photo_far_0.01"].estimate.value > 0.8
-    fresh = [unit_rows(rng.normal(size=vectors.shape).astype(np.float32)) for _ in range(2)]
+    fresh = [checked_unit_rows(rng.normal(size=vectors.shape).astype(np.float32)) for _ in range(2)]
     unlinked = linkage_figures(*fresh, person, thresholds(*gallery), "other key", "d", "j")
     for figure in unlinked:
         limit = figure.bar if figure.bar is not None else figure.chance

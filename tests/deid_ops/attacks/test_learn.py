@@ -16,7 +16,7 @@ from deid_ops.attacks.learn import (  # noqa: E402
 )
 from deid_ops.attacks.networks import AttackerSize, EmbeddingRegressor  # noqa: E402
 from deid_ops.errors import InvariantError  # noqa: E402
-from deid_ops.judge.verification import unit_rows  # noqa: E402
+from deid_ops.judge.verification import checked_unit_rows  # noqa: E402
 
 TINY = AttackerSize((8, 8, 8, 8), (8, 8, 8, 8))
 
@@ -68,7 +68,7 @@ def test_the_critic_takes_part(pictures):
 
 def test_the_regressor_reads_a_trace(pictures):
     rng = np.random.default_rng(1)
-    vectors = unit_rows(rng.normal(size=(12, 8)).astype(np.float32))
+    vectors = checked_unit_rows(rng.normal(size=(12, 8)).astype(np.float32))
     blind = np.full((2, 12, 8), 8**-0.5, np.float32)  # the encoder sees nothing: pixels must do
     net = learn_regressor(np.stack([pictures, pictures[:, :, ::-1]]), blind, vectors, options(80))
     guessed = regress(net, pictures, blind[0])
@@ -78,7 +78,7 @@ def test_the_regressor_reads_a_trace(pictures):
 
 
 def test_the_regressor_starts_from_the_encoder_and_undoes_a_negation(pictures):
-    vectors = unit_rows(np.random.default_rng(1).normal(size=(12, 8)).astype(np.float32))
+    vectors = checked_unit_rows(np.random.default_rng(1).normal(size=(12, 8)).astype(np.float32))
     fresh = EmbeddingRegressor(8, TINY)
     assert regress(fresh, pictures, -vectors) == pytest.approx(-vectors, abs=1e-6)
     alike = np.repeat(pictures[:1], 12, axis=0)  # pixels say nothing: the vectors must do

@@ -14,7 +14,8 @@ from skimage import data
 from deid_ops.detect.centerface import CenterFace
 from deid_ops.errors import SetupError
 from deid_ops.geometry import transform_points
-from deid_ops.identity.encoders import Encoder, unit_rows
+from deid_ops.identity.encoders import Encoder
+from deid_ops.identity.vectors import unit_rows
 from deid_ops.inference.session import Runtime
 from jobs.weights import resolve
 

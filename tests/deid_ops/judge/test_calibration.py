@@ -5,14 +5,14 @@ import yaml
 from deid_ops.errors import SetupError
 from deid_ops.judge.calibration import Calibration, calibrate_size
 from deid_ops.judge.distances import face_distances
-from deid_ops.judge.verification import unit_rows
+from deid_ops.judge.verification import checked_unit_rows
 
 
 def faces(rng, n_people, noise, common=0.0):
     people = rng.normal(size=(n_people, 24))
     person = np.repeat(np.arange(n_people), 3)
     picture = people[person] + noise * rng.normal(size=(len(person), 24)) + common
-    return unit_rows(picture.astype(np.float32)), person.astype(np.int64)
+    return checked_unit_rows(picture.astype(np.float32)), person.astype(np.int64)
 
 
 @pytest.fixture

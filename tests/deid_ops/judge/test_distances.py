@@ -3,14 +3,14 @@ import pytest
 
 from deid_ops.errors import InvariantError
 from deid_ops.judge.distances import face_distances, person_centroid
-from deid_ops.judge.verification import unit_rows
+from deid_ops.judge.verification import checked_unit_rows
 
 
 @pytest.fixture
 def track():
     rng = np.random.default_rng(0)
     person = rng.normal(size=(1, 32))
-    return unit_rows((person + 0.2 * rng.normal(size=(9, 32))).astype(np.float32))
+    return checked_unit_rows((person + 0.2 * rng.normal(size=(9, 32))).astype(np.float32))
 
 
 LIMIT = np.full(9, 0.4, np.float32)
@@ -31,7 +31,7 @@ def test_negated_faces_are_matched_by_a_negating_searcher(track):
 
 def test_centroid_is_nearest_to_its_own_person(track):
     rng = np.random.default_rng(1)
-    other = unit_rows(rng.normal(size=(1, 32)).astype(np.float32))[0]
+    other = checked_unit_rows(rng.normal(size=(1, 32)).astype(np.float32))[0]
     centre = person_centroid(track)
     assert np.linalg.norm(centre) == pytest.approx(1, abs=1e-5)
     assert (track @ centre).min() > (track @ other).max()

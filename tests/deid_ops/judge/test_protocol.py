@@ -9,7 +9,7 @@ from deid_ops.judge.protocol import (
     privacy_figures,
     realism_figure,
 )
-from deid_ops.judge.verification import unit_rows
+from deid_ops.judge.verification import checked_unit_rows
 
 
 @pytest.fixture
@@ -17,10 +17,14 @@ def world(rng):
     """120 people, two pictures each, in a judge's space; and the judge calibrated on others."""
     people = rng.normal(size=(120, 32))
     person = np.repeat(np.arange(120), 2)
-    gallery = unit_rows((people[person] + 0.5 * rng.normal(size=(240, 32))).astype(np.float32))
+    gallery = checked_unit_rows(
+        (people[person] + 0.5 * rng.normal(size=(240, 32))).astype(np.float32)
+    )
     others = rng.normal(size=(150, 32))
     labels = np.repeat(np.arange(150), 2)
-    background = unit_rows((others[labels] + 0.5 * rng.normal(size=(300, 32))).astype(np.float32))
+    background = checked_unit_rows(
+        (others[labels] + 0.5 * rng.normal(size=(300, 32))).astype(np.float32)
+    )
     row = calibrate_size("judge", 40.0, background, labels)
     judge = Judge("judge", lambda image, points: image, Calibration((row,), {}))
     return judge, gallery, person
@@ -30,7 +34,7 @@ def measure(world, output, fars=(1e-2, 1e-3)):
     judge, gallery, person = world
     rows = people_with_two_pictures(person)
     eyes = np.full(len(rows), 40, np.float32)
-    shown = unit_rows(output.astype(np.float32))
+    shown = checked_unit_rows(output.astype(np.float32))
     compared = Comparison(judge, gallery, person, rows, shown, eyes)
     return {f.metric: f for f in privacy_figures(compared, "s", "d", fars)}
 

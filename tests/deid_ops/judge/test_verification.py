@@ -7,6 +7,7 @@ from hypothesis.extra import numpy as hnp
 from deid_ops.errors import InvariantError
 from deid_ops.judge.verification import (
     area_under_curve,
+    checked_unit_rows,
     cosine_distances,
     distances,
     equal_error_rate,
@@ -16,7 +17,6 @@ from deid_ops.judge.verification import (
     retrieve,
     threshold_at_far,
     true_acceptance,
-    unit_rows,
 )
 
 DISTANCES = hnp.arrays(np.float32, st.integers(5, 80), elements=st.floats(0, 2, width=32))
@@ -95,7 +95,7 @@ def test_perfect_separation():
 
 
 def test_a_constant_changes_nothing_between_faces_but_negation(rng):
-    a, b = (unit_rows(rng.normal(size=(7, 16)).astype(np.float32)) for _ in range(2))
+    a, b = (checked_unit_rows(rng.normal(size=(7, 16)).astype(np.float32)) for _ in range(2))
     shift = rng.normal(size=16).astype(np.float32)
     assert distances(a + shift, b + shift) == pytest.approx(cosine_distances(a, b), abs=1e-5)
     assert paired_distances(a, b) == pytest.approx(np.diag(distances(a, b)), abs=1e-5)
@@ -105,7 +105,7 @@ def test_a_constant_changes_nothing_between_faces_but_negation(rng):
 
 def test_vectors_without_length_or_of_other_size_are_refused():
     with pytest.raises(InvariantError, match="zeros"):
-        unit_rows(np.zeros((1, 16), np.float32))
+        checked_unit_rows(np.zeros((1, 16), np.float32))
     with pytest.raises(InvariantError, match="shapes"):
         distances(np.zeros((2, 3), np.float32), np.zeros((2, 4), np.float32))
 
@@ -136,7 +136,7 @@ class TestRetrieve:
     def test_nearest_but_too_far_is_rank1_only(self):
         weak = self.gallery.copy()
         weak[:, 7] = 2.0
-        weak = unit_rows(weak)
+        weak = checked_unit_rows(weak)
         rates = retrieval_rates(retrieve(weak, self.people, self.gallery, self.people), 0.3)
         assert (rates.rank1.value, rates.identified.value) == (1, 0)
 
