@@ -24,9 +24,10 @@ from deid_ops.train.sources import (
 )
 from deid_ops.train.teachers import Teachers
 from jobs.cli.common import EXIT_QUARANTINED
+from jobs.cli_train_bank import DataOption, bank_app
 
 app = typer.Typer(no_args_is_help=True)
-DataOption = Annotated[Path, typer.Option(help="A pack made by `deid train data`.")]
+app.add_typer(bank_app)
 OutOption = Annotated[Path, typer.Option(help="Folder for checkpoints and results.")]
 StepsOption = Annotated[int, typer.Option(help="Stop after this many steps in all.")]
 SecondsOption = Annotated[float, typer.Option(help="Stop this run after this many seconds.")]
@@ -206,43 +207,6 @@ def facedancer_command(
 
     options = RunOptions(data, out, steps, seconds, resume, None, threads, batch)
     run_facedancer(options, teachers)
-
-
-@app.command("anchors")
-def anchors_command(
-    data: DataOption,
-    out: Annotated[Path, typer.Option(help="Folder for anchors.npz.")],
-    n: Annotated[int, typer.Option(help="Number of anchors.")] = 1024,
-    min_to_training: Annotated[
-        float, typer.Option(help="Smallest cosine distance to any training face.")
-    ] = 0.55,
-    min_apart: Annotated[float, typer.Option(help="Smallest distance between anchors.")] = 0.5,
-    licence: Annotated[str, typer.Option(help="Licence of the data, in plain words.")] = "",
-) -> None:
-    """Sample synthetic identities from a density fitted to the pack; writes anchors.npz."""
-    from deid_ops.anchors.density import DensityConfig
-    from jobs.training import run_anchors
-
-    config = DensityConfig(n_anchors=n, min_to_training=min_to_training, min_apart=min_apart)
-    typer.echo(json.dumps(run_anchors(data, out, config, licence), indent=1))
-
-
-@app.command("appearance")
-def appearance_command(
-    models: Annotated[Path, typer.Option(help="Folder of files by `deid train export`.")],
-    data: DataOption,
-    anchors: Annotated[Path, typer.Option(help="anchors.npz of `deid train anchors`.")],
-    out: Annotated[Path, typer.Option(help="The anchors.npz to write; may be the same.")],
-    faces: Annotated[int, typer.Option(min=1, help="Faces each anchor is painted on.")] = 6,
-) -> None:
-    """Paint every anchor and keep in the bank how the first judge sees it.
-
-    With it anchors are chosen whose painted faces are far from the person, not only their vectors.
-    It belongs to one generator: run it again after each export.
-    """
-    from jobs.training_appearance import run_appearance
-
-    typer.echo(json.dumps(run_appearance(models, data, anchors, out, faces), indent=1))
 
 
 @app.command("export")

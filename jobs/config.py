@@ -67,6 +67,9 @@ class AnchorSection(Section):
         1.05, ge=0, le=2, description="distance to the faces painted with an anchor, by a judge"
     )
     appearance_max: float = Field(1.35, ge=0, le=2)
+    suit: bool = Field(
+        True, description="prefer anchors of the person's apparent sex and age; stored nowhere"
+    )
 
 
 class ReplaceSection(Section):

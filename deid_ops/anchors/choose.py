@@ -41,6 +41,7 @@ from deid_ops.anchors.bank import AnchorBank
 from deid_ops.errors import SetupError
 
 KEY_BYTES_MIN = 16
+_SUITING_MIN = 8  # with fewer to choose from the key would hardly matter
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ def choose_anchor(
     apart_min: float = 0.5,
     appearance_distance: npt.NDArray[Any] | None = None,
     appearance_window: tuple[float, float] = (1.05, 1.35),
+    suits: npt.NDArray[np.bool_] | None = None,
 ) -> AnchorChoice | None:
     """Choose a person's anchor; None where the bank has no admissible one (then redact).
 
@@ -90,6 +92,8 @@ def choose_anchor(
             under a judge (vectors less its mean), None where it is not known.
         appearance_window: smallest and largest of these; left aside where no anchor of `window`
             lies in it, for the ladder looks at what is painted anyway.
+        suits: `[m]` anchors that suit the person's head, see `Suiting`; left aside where fewer than
+            eight of those within both windows do.
 
     Raises:
         SetupError: the key is too short, or the vector does not fit the bank.
@@ -106,8 +110,10 @@ def choose_anchor(
         return None
     if appearance_distance is not None:
         low, high = appearance_window
-        suits = admissible & (appearance_distance >= low) & (appearance_distance <= high)
-        admissible = suits if suits.any() else admissible
+        far = admissible & (appearance_distance >= low) & (appearance_distance <= high)
+        admissible = far if far.any() else admissible
+    if suits is not None and (admissible & suits).sum() >= _SUITING_MIN:
+        admissible = admissible & suits
     apart = admissible & _apart(bank, occupied, apart_min)
     relaxed = not apart.any()
     rows = np.flatnonzero(admissible if relaxed else apart)

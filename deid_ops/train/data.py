@@ -271,8 +271,14 @@ class Pack:
             name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in COLUMNS
         }
 
+        self._folder = folder
+
     def __len__(self) -> int:
         return int(self.meta["n"])
+
+    def names(self) -> list[str]:
+        """Return `source:file` of every row."""
+        return (self._folder / "names.txt").read_text(encoding="utf-8").splitlines()
 
     def rows(self, split: int, source: int | None = None) -> npt.NDArray[np.int64]:
         """Return the row numbers of one split (0 train, 1 validation), of one source or of all."""

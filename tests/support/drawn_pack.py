@@ -29,6 +29,7 @@ def write_pack(folder: Path, n: int, seed: int = 0) -> Pack:
     }
     for name, values in columns.items():
         np.save(folder / f"{name}.npy", values.astype(COLUMNS[name][1]))
+    (folder / "names.txt").write_text("".join(f"drawn.tar:face_{i}.png\n" for i in range(n)))
     meta = {"format_version": FORMAT_VERSION, "n": n, "sha256": {}}
     (folder / "meta.json").write_text(json.dumps(meta))
     return Pack(folder)

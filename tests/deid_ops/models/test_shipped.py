@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,17 @@ def test_the_anchors_appearance_is_of_the_shipped_generator() -> None:
     painter = hashlib.sha256((WEIGHTS / "generator.onnx").read_bytes()).hexdigest()
     assert bank.appearance.painter_sha256 == painter
     assert bank.appearance.encoder == "dlib"  # the first judge of the default configuration
+
+
+def test_the_bank_knows_which_anchors_suit() -> None:
+    bank = load_bank(WEIGHTS / "anchors.npz")
+    assert bank.suiting is not None
+    assert bank.suiting.names == ("sex", "age")
+    suits = [bank.suiting.suits(bank.vectors_unit, anchor).sum() for anchor in bank.vectors_unit]
+    assert np.median(suits) >= 100  # of 1024
+    meta = json.loads(bank.meta)["suiting"]["held_out"]
+    assert meta["sex_right"] > 0.85
+    assert meta["age_correlation"] > 0.8
 
 
 def test_encoder_speaks_unit_vectors() -> None:

@@ -1,0 +1,67 @@
+"""`deid train anchors`, `appearance` and `suiting`: the bank of synthetic identities."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+bank_app = typer.Typer()
+DataOption = Annotated[Path, typer.Option(help="A pack made by `deid train data`.")]
+BankOption = Annotated[Path, typer.Option(help="anchors.npz of `deid train anchors`.")]
+NewBankOption = Annotated[Path, typer.Option(help="The anchors.npz to write; may be the same.")]
+
+
+@bank_app.command("anchors")
+def anchors_command(
+    data: DataOption,
+    out: Annotated[Path, typer.Option(help="Folder for anchors.npz.")],
+    n: Annotated[int, typer.Option(help="Number of anchors.")] = 1024,
+    min_to_training: Annotated[
+        float, typer.Option(help="Smallest cosine distance to any training face.")
+    ] = 0.55,
+    min_apart: Annotated[float, typer.Option(help="Smallest distance between anchors.")] = 0.5,
+    licence: Annotated[str, typer.Option(help="Licence of the data, in plain words.")] = "",
+) -> None:
+    """Sample synthetic identities from a density fitted to the pack; writes anchors.npz."""
+    from deid_ops.anchors.density import DensityConfig
+    from jobs.training import run_anchors
+
+    config = DensityConfig(n_anchors=n, min_to_training=min_to_training, min_apart=min_apart)
+    typer.echo(json.dumps(run_anchors(data, out, config, licence), indent=1))
+
+
+@bank_app.command("appearance")
+def appearance_command(
+    models: Annotated[Path, typer.Option(help="Folder of files by `deid train export`.")],
+    data: DataOption,
+    anchors: BankOption,
+    out: NewBankOption,
+    faces: Annotated[int, typer.Option(min=1, help="Faces each anchor is painted on.")] = 6,
+) -> None:
+    """Paint every anchor and keep in the bank how the first judge sees it.
+
+    With it anchors are chosen whose painted faces are far from the person, not only their vectors.
+    It belongs to one generator: run it again after each export.
+    """
+    from jobs.training_appearance import run_appearance
+
+    typer.echo(json.dumps(run_appearance(models, data, anchors, out, faces), indent=1))
+
+
+@bank_app.command("suiting")
+def suiting_command(
+    data: DataOption,
+    anchors: BankOption,
+    out: NewBankOption,
+) -> None:
+    """Learn from a pack of faces named AGE_SEX_... which anchors suit a head; keep it in the bank.
+
+    With it a person gets a face of the same apparent sex and about the same age, where the
+    distances allow it (`anchors.suit`).
+    """
+    from jobs.training_suiting import run_suiting
+
+    typer.echo(json.dumps(run_suiting(data, anchors, out), indent=1))
