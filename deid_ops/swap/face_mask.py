@@ -8,8 +8,7 @@ them all had to be painted from averages of 16 px: hair grew on foreheads and ri
 stuck to cheeks. The margin is a choice between hairlines and identification: at 3 px, with a ramp
 of 9, portraits were matched and ranked as rarely as before, but in a clip of a crowd retail-0095
 ranked the right one of 19 people first in 13.5 % of the faces; at 7 px, with a ramp of 7, in 9.1 %
-(chance 5.3 %; four and two keys). Where a turned head's far cheek ends there is nothing but what
-lies behind, and a narrower margin suffices.
+(chance 5.3 %; four and two keys).
 """
 
 from __future__ import annotations
@@ -20,13 +19,9 @@ import cv2
 import numpy as np
 
 from deid_ops.swap.crop import CROP_SIZE_PX, INNER_MASK, TEMPLATE_PX, blend_weights
-from deid_ops.swap.layout import position_of
 from deid_ops.types import F32, U8, Bool
 
 MARGIN_PX = 6  # beyond the outermost landmarks
-_FAR_MARGIN_LESS_PX = 4.0  # beyond the far cheek of a head that is turned by 25 degrees or more
-_FULL_TURN = 0.45  # how unequal the halves of such a face are, see `_far_shift_px`
-_BRIDGE, _LEFT_SIDE, _RIGHT_SIDE = (position_of(i) for i in (168, 234, 454))
 _CORE_MARGIN_PX = 11  # around eyes, nose and mouth, where the crop's template has them
 _SUBPIXEL_BITS = 4
 _PART_EDGES_Y_PX = (33.0, 76.0)  # between forehead and brows, between nose and mouth
@@ -48,10 +43,7 @@ def face_masks(points_px: F32, margins_px: Sequence[int] | None = None) -> Bool:
         [n, 128, 128] bool.
     """
     margins = [MARGIN_PX] * len(points_px) if margins_px is None else margins_px
-    drawn = [
-        _hull(points, margin) & _hull(points + shift, margin)
-        for points, shift, margin in zip(points_px, _far_shift_px(points_px), margins, strict=True)
-    ]
+    drawn = [_hull(points, margin) for points, margin in zip(points_px, margins, strict=True)]
     masks = np.asarray(drawn, dtype=np.bool_).reshape(-1, CROP_SIZE_PX, CROP_SIZE_PX)
     return np.asarray((masks | _CORE) & INNER_MASK)
 
@@ -88,24 +80,6 @@ def part_rows() -> F32:
     below = [np.clip((y - edge) / _PART_RAMP_PX + 0.5, 0.0, 1.0) for edge in _PART_EDGES_Y_PX]
     rows = np.stack([1.0 - below[0], below[0] - below[1], below[1]])
     return np.asarray(rows, dtype=np.float32)
-
-
-def _far_shift_px(points_px: F32) -> F32:
-    """Return [n, 1, 2] how far the hull is moved from a turned head's far cheek to the near one.
-
-    The turn is seen in how unequal the parts on both sides of the nose's bridge are: not at all
-    from the front, by 0.3 of their sum at 15 degrees, 0.5 at 30.
-    """
-    bridge = points_px[:, _BRIDGE]
-    left, right = points_px[:, _LEFT_SIDE], points_px[:, _RIGHT_SIDE]
-    width = np.linalg.norm(right - left, axis=1, keepdims=True)
-    across = (right - left) / np.maximum(width, 1e-6)
-    part_left, part_right = (
-        ((end - bridge) * across).sum(axis=1, keepdims=True) for end in (left, right)
-    )
-    unequal = (part_right + part_left) / np.maximum(width, 1e-6)
-    shift = _FAR_MARGIN_LESS_PX * np.clip(unequal / _FULL_TURN, -1.0, 1.0)
-    return np.asarray((shift * across)[:, None], dtype=np.float32)
 
 
 def _hull(points_px: F32, margin_px: int) -> Bool:
