@@ -11,7 +11,7 @@ import numpy as np
 from deid_ops.anchors.bank import AnchorBank, Appearance
 from deid_ops.anchors.choose import AnchorChoice, choose_anchor
 from deid_ops.identity.vectors import unit_rows
-from deid_ops.types import F32, Bool
+from deid_ops.types import F32
 from jobs.config import JobConfig
 from jobs.models import anchor_bank, calibration_file, judge_name
 from jobs.rows import Row
@@ -73,11 +73,13 @@ class Anchors:
         """
         chosen: list[int] = []
         distance = -1.0
-        painted, suits = self._painted_distance(person.guard_unit), self._suits(person.own_unit)
+        painted, misfit = self._painted_distance(person.guard_unit), self._misfit(person.own_unit)
         for number in range(1 + self._config.replace.other_anchors):
             name = person_id if number == 0 else f"{person_id}#{number}"
             for occupied in ({*taken, *live, *chosen}, {*live, *chosen}):
-                choice = self._one(person.own_unit, painted, suits, scope_id, name, occupied - {-1})
+                choice = self._one(
+                    person.own_unit, painted, misfit, scope_id, name, occupied - {-1}
+                )
                 if choice is not None:
                     break
             chosen.append(-1 if choice is None else choice.anchor_id)
@@ -89,7 +91,7 @@ class Anchors:
         self,
         own_unit: F32 | None,
         painted_distance: F32 | None,
-        suits: Bool | None,
+        misfit: F32 | None,
         scope_id: str,
         name: str,
         occupied: set[int],
@@ -106,14 +108,14 @@ class Anchors:
             apart_min=section.apart_min,
             appearance_distance=painted_distance,
             appearance_window=(section.appearance_min, section.appearance_max),
-            suits=suits,
+            misfit=misfit,
         )
 
-    def _suits(self, own_unit: F32 | None) -> Bool | None:
-        """Return [m] which anchors suit a person; None where that is not known or not wanted."""
+    def _misfit(self, own_unit: F32 | None) -> F32 | None:
+        """Return [m] how badly anchors suit a person; None where that is not known or wanted."""
         if own_unit is None or self._suiting is None:
             return None
-        return self._suiting.suits(self.bank.vectors_unit, own_unit)
+        return self._suiting.misfit(self.bank.vectors_unit, own_unit)
 
     def _painted_distance(self, guard_unit: F32 | None) -> F32 | None:
         """Return [m] the cosine distance of a person to the faces painted with each anchor."""

@@ -24,7 +24,6 @@ _NAME = re.compile(r"(?:.*[:/])?(\d{1,3})_([01])_[^/]*$")
 _MIN_LABELLED = 200
 NAMES = ("sex", "age")
 #: Sex is 1 for women and -1 for men, age the square root of the years: 25 and 49 are 2 apart.
-#: Half as far (0.6, 1.5) three in ten persons would have fewer than eight anchors left.
 TOLERANCES = (0.8, 2.0)
 
 

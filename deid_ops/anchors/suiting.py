@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deid_ops.errors import SetupError
-from deid_ops.types import F32, Bool
+from deid_ops.types import F32
 
 Floats = npt.NDArray[np.floating[Any]]
 _RIDGE = 10.0
@@ -54,12 +54,14 @@ class Suiting:
         values = vectors_unit @ self.weights[:, :-1].T + self.weights[:, -1]
         return np.asarray(values, dtype=np.float32)
 
-    def suits(self, anchors_unit: Floats, person_unit: Floats) -> Bool:
-        """Return `[m]` which of the anchors `[m, d]` suit a person `[d]`."""
+    def misfit(self, anchors_unit: Floats, person_unit: Floats) -> F32:
+        """Return `[m]` how badly the anchors `[m, d]` suit a person `[d]`; up to 1 they do.
+
+        The largest difference of a reading, in tolerances.
+        """
         apart = np.abs(self.read(anchors_unit) - self.read(person_unit[None]))
-        return np.asarray(
-            (apart <= np.asarray(self.tolerances, np.float32)).all(axis=1), dtype=np.bool_
-        )
+        in_tolerances = apart / np.asarray(self.tolerances, dtype=np.float32)
+        return np.asarray(in_tolerances.max(axis=1), dtype=np.float32)
 
 
 def fit_suiting(

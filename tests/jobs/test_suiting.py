@@ -66,7 +66,7 @@ def test_names_without_age_and_sex_are_refused(labelled: Path) -> None:
 def test_a_person_gets_an_anchor_that_suits_unless_told_otherwise(tmp_path: Path) -> None:
     weights = np.zeros((1, 129), np.float32)
     weights[0, 5] = 1.0  # the reading is the vector's sixth number
-    suiting = Suiting(weights, (0.02,), ("sixth",))
+    suiting = Suiting(weights, (0.03,), ("sixth",))
     save_bank(replace(BANK, suiting=suiting), tmp_path / "bank.npz")
     save_bank(BANK, tmp_path / "plain.npz")
     person = PersonViews(BANK.vectors_unit[7])
@@ -77,7 +77,7 @@ def test_a_person_gets_an_anchor_that_suits_unless_told_otherwise(tmp_path: Path
         ids = [chosen.choose(person, "scope", f"p{i}").anchor_ids for i in range(20)]
         return np.abs(BANK.vectors_unit[np.array(ids), 5] - BANK.vectors_unit[7, 5])
 
-    assert sixths("bank.npz").max() <= 0.02  # the first anchor and the further ones
+    assert sixths("bank.npz").max() <= 0.03  # the first anchor and the further ones
     assert sixths("plain.npz").max() > 0.1
     assert np.array_equal(sixths("bank.npz", "anchors.suit=false"), sixths("plain.npz"))
     nobody = PersonViews(None)

@@ -202,20 +202,27 @@ def test_of_the_admissible_anchors_those_that_suit_are_preferred():
     person = people(1)[0]
     distance = 1.0 - BANK.vectors_unit @ person
     inside = np.flatnonzero((distance >= 1.0) & (distance <= 1.3))
-    eight, seven = (np.isin(np.arange(len(BANK)), inside[:n]) for n in (8, 7))
+    misfit = np.random.default_rng(1).uniform(2.0, 3.0, len(BANK))
 
-    def chosen_ids(suits: np.ndarray | None, taken: tuple[int, ...] = ()) -> list[int]:
-        names = [f"p{i}" for i in range(60)]
-        found = [choose_anchor(BANK, person, KEY_A, "s", n, taken, suits=suits) for n in names]
-        return [choice.anchor_id for choice in found if choice is not None]
+    def chosen_ids(misfit: np.ndarray | None, taken: tuple[int, ...] = ()) -> set[int]:
+        names = [f"p{i}" for i in range(300)]
+        found = [choose_anchor(BANK, person, KEY_A, "s", n, taken, misfit=misfit) for n in names]
+        return {choice.anchor_id for choice in found if choice is not None}
 
-    assert set(chosen_ids(eight)) <= set(inside[:8].tolist())
-    assert len(set(chosen_ids(eight))) > 3  # the key still chooses
-    assert chosen_ids(seven) == chosen_ids(None)
-    assert chosen_ids(eight, (int(inside[0]),)) == chosen_ids(None, (int(inside[0]),))
-    # what suits but is too near the person is never taken
-    near = distance < 1.0
-    assert chosen_ids(near) == chosen_ids(None)
+    # none suits: the sixteen that come nearest
+    nearest = inside[np.argsort(misfit[inside])[:16]]
+    assert chosen_ids(misfit) == set(nearest.tolist())
+    assert not chosen_ids(misfit, (int(nearest[0]),)) & {int(nearest[0])}
+    # some suit, too few: they and the next
+    misfit[inside[:5]] = 0.5
+    few = chosen_ids(misfit)
+    assert len(few) == 16
+    assert few >= set(inside[:5].tolist())
+    # enough suit: only these, and never one that is too near the person
+    misfit[inside[:40]] = 0.9
+    misfit[distance < 1.0] = 0.0
+    assert chosen_ids(misfit) == set(inside[:40].tolist())
+    assert len(chosen_ids(None)) > 150
 
 
 def test_a_bank_keeps_what_suits(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 
 import numpy as np
+import pytest
 
 from deid_ops.anchors import suiting
 from deid_ops.anchors.suiting import fit_suiting
@@ -22,11 +23,11 @@ def test_a_linear_property_is_read_back_from_strangers() -> None:
     for k in range(2):
         assert np.corrcoef(read[:, k], labels[2500:, k])[0, 1] > 0.99
     person = vectors[2600]
-    suits = fitted.suits(vectors[2500:], person)
+    misfit = fitted.misfit(vectors[2500:], person)
     near = np.abs(read - fitted.read(person[None])) <= (0.2, 0.4)
-    assert np.array_equal(suits, near.all(axis=1))
-    assert 1 < suits.sum() < 400
-    assert suits[100]  # the person's own vector
+    assert np.array_equal(misfit <= 1.0, near.all(axis=1))
+    assert 1 < near.all(axis=1).sum() < 400
+    assert misfit[100] == pytest.approx(0, abs=1e-5)  # the person's own vector
 
 
 def test_doc_examples_hold() -> None:
