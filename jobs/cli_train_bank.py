@@ -59,8 +59,8 @@ def suiting_command(
 ) -> None:
     """Learn from a pack of faces named AGE_SEX_... which anchors suit a head; keep it in the bank.
 
-    With it a person gets a face of the same apparent sex and about the same age, where the
-    distances allow it (`anchors.suit`).
+    With it and `anchors.suit: true` a person gets a face of the same apparent sex and about the
+    same age, where the distances allow it.
     """
     from jobs.training_suiting import run_suiting
 

@@ -68,7 +68,7 @@ class AnchorSection(Section):
     )
     appearance_max: float = Field(1.35, ge=0, le=2)
     suit: bool = Field(
-        True, description="prefer anchors of the person's apparent sex and age; stored nowhere"
+        False, description="prefer anchors of the person's apparent sex and age: looks for privacy"
     )
 
 

@@ -3,6 +3,7 @@
 Hair, clothes and hands stay when a face is replaced, and a face of another sex or age under them is
 seen at once. Both can be read off a vector of the conditioning space by a linear function, off
 anchors and people alike. What is read of a person is compared and dropped; it is stored nowhere.
+But the new face tells it: where a man and a woman are the only people in view, it tells who is who.
 """
 
 from __future__ import annotations
