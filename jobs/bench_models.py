@@ -50,7 +50,8 @@ class ModelFigures:
         role: `detector`, `encoder`, ...
         files: its weights.
         mb: of the files, 1e6 bytes.
-        gflop: for one item; 2 for a multiplication and its addition.
+        gflop: for one item; 2 for a multiplication and its addition. The generator works twice on a
+            face: to aim, and for good.
         ms: batch to milliseconds for one item, median.
         item: `frame` or `face`.
         provider: what it really runs on.
