@@ -37,22 +37,8 @@ _NOT_IN_PLAN = ("denoiser", "noise_strengths", "judge_far", "attributes")
 #: Parts of `deid_ops` that no published byte depends on.
 _OFFLINE_PACKAGES = ("train", "attacks", "metrics", "models")
 
-#: Modules of `jobs` beside the stages that a published byte depends on.
+#: Modules of `jobs` beside the stages that a published byte depends on (a test finds new ones).
 DECIDING_MODULES = ("anchoring", "linking", "media", "models", "publish", "rows")
-#: Modules that stages and linking import which only fetch, store, measure or count. Values of the
-#: configuration and hashes of weights are in the fingerprints themselves.
-SERVING_MODULES = (
-    "attribute_readers",
-    "config",
-    "fingerprint",
-    "identity_rows",
-    "lake",
-    "s3_env",
-    "sources",
-    "storage",
-    "storage_errors",
-    "weights",
-)
 
 
 def digest(*parts: str, length: int = 32) -> str:

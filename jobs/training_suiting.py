@@ -28,7 +28,7 @@ TOLERANCES = (0.8, 2.0)
 
 
 def labels_of(names: list[str]) -> tuple[F32, Bool]:
-    """Return sex and age [n, 2] by file names, and which rows have them [n].
+    """Return sex and age [n, 2] by file names, in the units of `TOLERANCES`; which have them [n].
 
     Example:
         >>> values, known = labels_of(["utk.tar:25_1_0_2017.jpg", "made/face_1.png"])

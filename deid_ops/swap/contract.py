@@ -16,17 +16,16 @@ N_STRENGTHS = 6  # of detail: two bands in three parts of the face
 #: Key of the attribute file's metadata that holds the mean face (`face_shape.npz`, base64).
 FACE_SHAPE_KEY = "face_shape_npz_base64"
 
+
+def crop_spec(name: str, meaning: str, channels: int = 3) -> TensorSpec:
+    """Describe a tensor of whole crops, [n, channels, 128, 128] float32 in [0, 1]."""
+    shape = ("n", channels, CROP_SIZE_PX, CROP_SIZE_PX)
+    return TensorSpec(name, "float32", shape, (0.0, 1.0), meaning)
+
+
 ATTRIBUTES = ModelContract(
     "attributes",
-    inputs=(
-        TensorSpec(
-            "crops_rgb",
-            "float32",
-            ("n", 3, CROP_SIZE_PX, CROP_SIZE_PX),
-            (0.0, 1.0),
-            "RGB crops of deid_ops/swap/crop.py",
-        ),
-    ),
+    inputs=(crop_spec("crops_rgb", "RGB crops of deid_ops/swap/crop.py"),),
     outputs=(
         TensorSpec("points_px", "float32", ("n", N_POINTS, 2), None, "landmarks in crop pixels"),
         TensorSpec("pose_deg", "float32", ("n", 3), (-180.0, 180.0), "roll, pitch, yaw"),
@@ -34,20 +33,10 @@ ATTRIBUTES = ModelContract(
     ),
 )
 
-SURROUNDINGS = TensorSpec(
-    "surroundings_rgb",
-    "float32",
-    ("n", 3, CROP_SIZE_PX, CROP_SIZE_PX),
-    (0.0, 1.0),
-    "RGB; zero inside the mask, the crop's own pixels outside",
+SURROUNDINGS = crop_spec(
+    "surroundings_rgb", "RGB; zero inside the mask, the crop's own pixels outside"
 )
-MASK = TensorSpec(
-    "mask",
-    "float32",
-    ("n", 1, CROP_SIZE_PX, CROP_SIZE_PX),
-    (0.0, 1.0),
-    "1 where the face is replaced, see deid_ops/swap/face_mask.py",
-)
+MASK = crop_spec("mask", "1 where the face is replaced, see deid_ops/swap/face_mask.py", 1)
 POINTS = TensorSpec(
     "points_px", "float32", ("n", N_POINTS, 2), None, "retargeted landmarks in crop pixels"
 )
@@ -62,13 +51,7 @@ DETAIL = TensorSpec(
 ANCHOR = TensorSpec(
     "anchor_unit", "float32", ("n", IDENTITY_DIM), (-1.0, 1.0), "identity to paint, unit length"
 )
-CROP = TensorSpec(
-    "crop_rgb",
-    "float32",
-    ("n", 3, CROP_SIZE_PX, CROP_SIZE_PX),
-    (0.0, 1.0),
-    "RGB; outside the mask equal to surroundings_rgb",
-)
+CROP = crop_spec("crop_rgb", "RGB; outside the mask equal to surroundings_rgb")
 
 GENERATOR = ModelContract(
     "generator",

@@ -21,8 +21,8 @@ from deid_ops.swap.face_mask import face_masks
 from deid_ops.swap.retarget import retarget
 from deid_ops.types import F32, U8, Bool
 
-# Of what a first painting missed, how much is added to what the second is told. 1 gives the same
-# landmarks and pose, but overshoots in the gaze of some faces (5.5 to 6.6 degrees on one clip).
+# Of what a first painting missed, how much is added to what the second is told. 1 brings landmarks
+# and pose no nearer and overshoots in the gaze of some faces.
 AIM_GAIN = np.float32(0.8)
 
 
@@ -79,9 +79,8 @@ class Generator:
 
         The painter misses what it is told, and the attribute network misreads small and blurred
         faces, both much the same way each time. So a face is painted once, read by the same
-        network, and what it is told is moved against the difference: both errors largely cancel
-        (landmark shift 7 to 12 %, head pose 10 to 20 % less). Nothing new of the original passes:
-        the picture that is read was painted from the conditions.
+        network, and what it is told is moved against the difference: both errors largely cancel.
+        Nothing new of the original passes: what is read was painted from the conditions.
 
         Args:
             crops_bgr: [n, 128, 128, 3], as for painting.
@@ -93,9 +92,7 @@ class Generator:
         """
         painted = self(crops_bgr, conditions, anchors_unit)
         missed_px = conditions.points_px - self._posed_mean_face(to_planes(painted))
-        return FaceConditions(
-            conditions.points_px + AIM_GAIN * missed_px.astype(np.float32), conditions.detail_rms
-        )
+        return FaceConditions(conditions.points_px + AIM_GAIN * missed_px, conditions.detail_rms)
 
     def __call__(self, crops_bgr: U8, conditions: FaceConditions, anchors_unit: F32) -> U8:
         """Paint the anchors' identities.

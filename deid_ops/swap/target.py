@@ -15,19 +15,17 @@ from deid_ops.inference.contracts import ModelContract, TensorSpec, check_contra
 from deid_ops.inference.session import CPU, Runtime
 from deid_ops.swap.attributes import BUCKETS
 from deid_ops.swap.conditions import to_bgr, to_planes
-from deid_ops.swap.contract import IDENTITY_DIM
-from deid_ops.swap.crop import CROP_SIZE_PX
+from deid_ops.swap.contract import IDENTITY_DIM, crop_spec
 from deid_ops.swap.generator import check_crops
 from deid_ops.types import F32, U8
 
-_CROPS = ("n", 3, CROP_SIZE_PX, CROP_SIZE_PX)
 TARGET_ORIENTED = ModelContract(
     "target_oriented",
     inputs=(
-        TensorSpec("crops_rgb", "float32", _CROPS, (0.0, 1.0), "RGB, the whole untouched crop"),
+        crop_spec("crops_rgb", "RGB, the whole untouched crop"),
         TensorSpec("anchor_unit", "float32", ("n", IDENTITY_DIM), (-1.0, 1.0), "unit length"),
     ),
-    outputs=(TensorSpec("crop_rgb", "float32", _CROPS, (0.0, 1.0), "RGB, painted everywhere"),),
+    outputs=(crop_spec("crop_rgb", "RGB, painted everywhere"),),
 )
 
 

@@ -1,6 +1,7 @@
 """Encoders: alignment, unit vectors, and how well they tell people apart."""
 
 import csv
+import doctest
 import io
 import tarfile
 from importlib.resources import files
@@ -14,6 +15,7 @@ from skimage import data
 from deid_ops.detect.centerface import CenterFace
 from deid_ops.errors import SetupError
 from deid_ops.geometry import transform_points
+from deid_ops.identity import vectors as identity_vectors
 from deid_ops.identity.encoders import Encoder
 from deid_ops.identity.vectors import unit_rows
 from deid_ops.inference.session import Runtime
@@ -179,3 +181,8 @@ def _some_pairs(shared_dir):
 
 def _image(file: io.BufferedIOBase):
     return cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
+
+
+def test_doc_examples_hold() -> None:
+    result = doctest.testmod(identity_vectors)
+    assert (result.attempted > 0, result.failed) == (True, 0)
