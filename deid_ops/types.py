@@ -22,6 +22,7 @@ import numpy.typing as npt
 from deid_ops.errors import InvariantError
 
 F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]

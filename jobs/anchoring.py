@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,11 +48,26 @@ class Anchors:
         self.bank: AnchorBank = anchor_bank(config)
         self._config = config
         self._key = secret_key
-        self._suiting = self.bank.suiting if config.anchors.suit else None
+        self._suiting = self.bank.suiting if config.anchors.suit != "never" else None
         self._painted_unit: F32 | None = None  # [m, g] centred under the first judge
         if (seen := _usable_appearance(self.bank, config)) is not None:
             self._painted_unit = _centred_unit(seen.encoder, seen.vectors)
             self._judge_name = seen.encoder
+
+    def inconspicuous(self, own_unit_by_person: Mapping[str, F32]) -> set[str]:
+        """Return whom of a scope's people a suiting face does not tell from the others.
+
+        Those who are alike at least `anchors.suit_alike_min` people, themselves among them, or
+        everybody where there are fewer. Somebody alone can be taken for nobody else of the scope.
+        """
+        section, n = self._config.anchors, len(own_unit_by_person)
+        if self._suiting is None or n == 0:
+            return set()
+        if section.suit == "always":
+            return set(own_unit_by_person)
+        alike = self._suiting.alike(np.stack(list(own_unit_by_person.values())))
+        enough = alike >= min(section.suit_alike_min, n)
+        return {person for person, yes in zip(own_unit_by_person, enough, strict=True) if yes}
 
     def choose(
         self,
@@ -61,6 +76,8 @@ class Anchors:
         person_id: str,
         taken: Collection[int] = (),
         live: Collection[int] = (),
+        *,
+        suiting: bool = True,
     ) -> AnchorSet:
         """Choose a person's anchor and its further ones.
 
@@ -70,10 +87,13 @@ class Anchors:
             person_id: person within the scope.
             taken: anchors of all other persons of the scope; avoided while the bank lasts.
             live: those of persons in view at the same time; never given twice.
+            suiting: an anchor that suits is preferred, where the configuration allows it; see
+                `inconspicuous`. A person in a scope of its own may.
         """
         chosen: list[int] = []
         distance = -1.0
-        painted, misfit = self._painted_distance(person.guard_unit), self._misfit(person.own_unit)
+        painted = self._painted_distance(person.guard_unit)
+        misfit = self._misfit(person.own_unit) if suiting else None
         for number in range(1 + self._config.replace.other_anchors):
             name = person_id if number == 0 else f"{person_id}#{number}"
             for occupied in ({*taken, *live, *chosen}, {*live, *chosen}):

@@ -36,6 +36,10 @@ InitOption = Annotated[
     Path | None, typer.Option("--init-from", help="Start from a shipped ONNX file's weights.")
 ]
 BatchOption = Annotated[int | None, typer.Option(help="Faces a step.")]
+RateOption = Annotated[
+    float | None,
+    typer.Option(help="Highest learning rate; less to go on from good weights."),
+]
 LabellersOption = Annotated[
     Path | None,
     typer.Option(
@@ -122,6 +126,7 @@ def attributes_command(
     steps: StepsOption = 4000,
     seconds: SecondsOption = 1e9,
     batch: BatchOption = None,
+    rate: RateOption = None,
     resume: ResumeOption = False,
     init_from: InitOption = None,
     threads: ThreadsOption = 2,
@@ -129,7 +134,7 @@ def attributes_command(
     """Train the attribute network (landmarks, pose, expression) into --out."""
     from jobs.training import RunOptions, run_attributes
 
-    options = RunOptions(data, out, steps, seconds, resume, init_from, threads, batch)
+    options = RunOptions(data, out, steps, seconds, resume, init_from, threads, batch, rate)
     run_attributes(options, teachers)
 
 
@@ -174,6 +179,7 @@ def generator_command(
         float, typer.Option(help="Share of the steps before other identities are painted.")
     ] = 0.45,
     batch: BatchOption = None,
+    rate: RateOption = None,
     resume: ResumeOption = False,
     init_from: InitOption = None,
     threads: ThreadsOption = 2,
@@ -181,7 +187,7 @@ def generator_command(
     """Train the leak-proof generator and the denoiser (one network) into --out."""
     from jobs.training import RunOptions, run_generator
 
-    options = RunOptions(data, out, steps, seconds, resume, init_from, threads, batch)
+    options = RunOptions(data, out, steps, seconds, resume, init_from, threads, batch, rate)
     run_generator(options, attributes, teachers, student, identity_from, anchors)
 
 
@@ -199,14 +205,18 @@ def facedancer_command(
     steps: StepsOption = 300_000,
     seconds: SecondsOption = 1e9,
     batch: BatchOption = None,
+    width: Annotated[
+        int, typer.Option(min=4, help="Channels at 128 px; half of them take a third of the time.")
+    ] = 32,
+    rate: RateOption = None,
     resume: ResumeOption = False,
     threads: ThreadsOption = 2,
 ) -> None:
     """Train the target-oriented reference (FaceDancer kind) into --out; needs large data."""
     from jobs.training import RunOptions, run_facedancer
 
-    options = RunOptions(data, out, steps, seconds, resume, None, threads, batch)
-    run_facedancer(options, teachers)
+    options = RunOptions(data, out, steps, seconds, resume, None, threads, batch, rate)
+    run_facedancer(options, teachers, width)
 
 
 @app.command("export")

@@ -1,4 +1,4 @@
-"""`deid train anchors`, `appearance` and `suiting`: the bank of synthetic identities."""
+"""`deid train anchors` and `appearance`: the bank of synthetic identities."""
 
 from __future__ import annotations
 
@@ -25,9 +25,13 @@ def anchors_command(
     min_apart: Annotated[float, typer.Option(help="Smallest distance between anchors.")] = 0.5,
     licence: Annotated[str, typer.Option(help="Licence of the data, in plain words.")] = "",
 ) -> None:
-    """Sample synthetic identities from a density fitted to the pack; writes anchors.npz."""
+    """Sample synthetic identities from a density fitted to the pack; writes anchors.npz.
+
+    Where the pack's files are named AGE_SEX_..., both sexes and all ages get equal parts, and the
+    bank learns which anchors suit a head (`anchors.suit`).
+    """
     from deid_ops.anchors.density import DensityConfig
-    from jobs.training import run_anchors
+    from jobs.training_bank import run_anchors
 
     config = DensityConfig(n_anchors=n, min_to_training=min_to_training, min_apart=min_apart)
     typer.echo(json.dumps(run_anchors(data, out, config, licence), indent=1))
@@ -49,19 +53,3 @@ def appearance_command(
     from jobs.training_appearance import run_appearance
 
     typer.echo(json.dumps(run_appearance(models, data, anchors, out, faces), indent=1))
-
-
-@bank_app.command("suiting")
-def suiting_command(
-    data: DataOption,
-    anchors: BankOption,
-    out: NewBankOption,
-) -> None:
-    """Learn from a pack of faces named AGE_SEX_... which anchors suit a head; keep it in the bank.
-
-    With it and `anchors.suit: true` a person gets a face of the same apparent sex and about the
-    same age, where the distances allow it.
-    """
-    from jobs.training_suiting import run_suiting
-
-    typer.echo(json.dumps(run_suiting(data, anchors, out), indent=1))

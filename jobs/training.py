@@ -5,7 +5,6 @@ Imports torch; keep it out of the import path of other commands.
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import threading
@@ -17,11 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from deid_ops.anchors.bank import load_bank, save_bank
-from deid_ops.anchors.density import DensityConfig, fit_mixture, sample_bank
+from deid_ops.anchors.bank import load_bank
 from deid_ops.errors import SetupError
 from deid_ops.models.encoder import CompactEncoder, TeacherEncoder, freeze, load_teacher
-from deid_ops.models.facedancer import FaceDancer
+from deid_ops.models.facedancer import FaceDancerConfig
 from deid_ops.models.generator import LeakProofGenerator
 from deid_ops.models.ship import (
     Shipped,
@@ -32,7 +30,7 @@ from deid_ops.models.ship import (
     ship_target_oriented,
 )
 from deid_ops.swap.retarget import FaceShape
-from deid_ops.train.attribute_lessons import OnlineLabeller, online_lessons
+from deid_ops.train.attribute_lessons import OnlineLabeller, online_lessons, pose_chances
 from deid_ops.train.attributes import AttributeTraining, shape_of_pack, train_attributes
 from deid_ops.train.data import Pack
 from deid_ops.train.distil import OnlineTeacher
@@ -44,11 +42,13 @@ from deid_ops.train.files import (
     start_from,
     trained,
     trained_encoder,
+    trained_facedancer,
     use_threads,
 )
 from deid_ops.train.generator import train_generator
 from deid_ops.train.loop import Budget
 from deid_ops.train.painting import GeneratorTraining
+from deid_ops.train.shape import pose_labels
 from deid_ops.train.teachers import Teachers
 
 log = logging.getLogger("deid.train")
@@ -70,6 +70,7 @@ class RunOptions:
     init_from: Path | None = None
     threads: int = 2
     batch: int | None = None
+    rate: float | None = None  # learning rate
 
     def budget(self) -> Budget:
         """Return the limits of this run; SIGTERM and Ctrl-C end it after the current step."""
@@ -90,9 +91,10 @@ class RunOptions:
         self.out.mkdir(parents=True, exist_ok=True)
         return Pack(self.data)
 
-    def batched(self, config: Any) -> Any:
-        """Return the settings with this run's batch size."""
-        return config if self.batch is None else replace(config, batch=self.batch)
+    def adjusted(self, config: Any) -> Any:
+        """Return the settings with this run's batch size and learning rate."""
+        asked = {"batch": self.batch, "rate": self.rate}
+        return replace(config, **{k: v for k, v in asked.items() if v is not None})
 
 
 def progress(total: int) -> Callable[[int, Mapping[str, float]], None]:
@@ -111,11 +113,13 @@ def run_attributes(options: RunOptions, teachers: Path | None = None) -> None:
     pack, shape_file = options.prepare(), options.out / SHAPE_FILE
     if not shape_file.exists():
         shape_of_pack(pack).save(shape_file, {"pack": pack.meta["sha256"]["mesh_xyz_px"]})
-    shape, config, lessons = FaceShape.load(shape_file), options.batched(AttributeTraining()), None
+    shape, config, lessons = FaceShape.load(shape_file), options.adjusted(AttributeTraining()), None
     if teachers is not None:
         expression = np.asarray(pack.columns["expression"][pack.rows(0)])
         labeller = OnlineLabeller(Teachers(teachers, options.threads), shape, expression)
-        lessons = online_lessons(pack, config.batch, labeller)
+        mesh = np.asarray(pack.columns["mesh_xyz_px"][pack.rows(0)])
+        chances = pose_chances(pose_labels(mesh, shape, expression))
+        lessons = online_lessons(pack, config.batch, labeller, chances=chances)
     net = train_attributes(
         pack,
         shape,
@@ -138,7 +142,7 @@ def run_encoder(options: RunOptions, teachers: Path | None = None) -> None:
         teacher = OnlineTeacher(load_teacher(teachers / TEACHER_FILE), options.threads)
     net = train_encoder(
         pack,
-        options.batched(EncoderTraining()),
+        options.adjusted(EncoderTraining()),
         options.budget(),
         options.out / "encoder.pt",
         time.monotonic,
@@ -169,7 +173,7 @@ def run_generator(
         FaceShape.load(attributes / SHAPE_FILE),
         encoders,
         measuring,
-        options.batched(GeneratorTraining(identity_from=identity_from)),
+        options.adjusted(GeneratorTraining(identity_from=identity_from)),
         options.budget(),
         options.out / "generator.pt",
         time.monotonic,
@@ -181,35 +185,20 @@ def run_generator(
     save_weights(net, options.out / GENERATOR_AVERAGE)
 
 
-def run_facedancer(options: RunOptions, teachers: Path) -> None:
+def run_facedancer(options: RunOptions, teachers: Path, width: int) -> None:
     """Train the target-oriented reference."""
     net = train_facedancer(
         options.prepare(),
         load_teacher(teachers / TEACHER_FILE),
-        options.batched(FaceDancerTraining()),
+        options.adjusted(FaceDancerTraining()),
         options.budget(),
         options.out / "facedancer.pt",
         time.monotonic,
         progress(options.steps),
         resume=options.resume,
+        net_config=FaceDancerConfig.of_width(width),
     )
     save_weights(net, options.out / FACEDANCER_AVERAGE)
-
-
-def run_anchors(data: Path, out: Path, config: DensityConfig, licence: str) -> dict[str, Any]:
-    """Fit the density to a pack's identities and write `anchors.npz`; returns its metadata."""
-    pack = Pack(data)
-    vectors = np.asarray(pack.columns["identity_unit"])
-    about = {
-        "space": "MobileFaceNet, 128-d, ArcFace template",
-        "data_licence": licence,
-        "pack_sha256": pack.meta["sha256"]["identity_unit"],
-    }
-    bank = sample_bank(fit_mixture(vectors, config), vectors, config, about)
-    out.mkdir(parents=True, exist_ok=True)
-    save_bank(bank, out / "anchors.npz")
-    meta: dict[str, Any] = json.loads(bank.meta)
-    return meta
 
 
 def run_export(
@@ -234,7 +223,7 @@ def run_export(
         files["generator"] = ship_generator(painter, about)
         files["denoiser"] = ship_denoiser(painter, noise_ratios, about)
     if facedancer is not None:
-        swap = trained(FaceDancer(), facedancer / FACEDANCER_AVERAGE)
+        swap = trained_facedancer(facedancer / FACEDANCER_AVERAGE)
         files["target_oriented"] = ship_target_oriented(swap, about)
     out.mkdir(parents=True, exist_ok=True)
     result = {}

@@ -12,20 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deid_ops.anchors.density import DensityConfig
 from deid_ops.errors import SetupError
-from deid_ops.train.data import Pack
 from jobs.training import (
     ATTRIBUTES_AVERAGE,
     ENCODER_AVERAGE,
     GENERATOR_AVERAGE,
     RunOptions,
-    run_anchors,
     run_attributes,
     run_encoder,
     run_export,
     run_generator,
 )
 from jobs.training_appearance import run_appearance
-from jobs.training_suiting import has_labels, run_suiting
+from jobs.training_bank import run_anchors
 
 log = logging.getLogger("deid.train")
 
@@ -133,10 +131,6 @@ def run_recipe(
             run()
     exported = run_export(out, attributes, encoder, generator, recipe.denoiser.noise_ratios)
     run_appearance(out, pack, out / "anchors.npz", out / "anchors.npz", recipe.anchors.faces)
-    if has_labels(Pack(pack)):
-        run_suiting(pack, out / "anchors.npz", out / "anchors.npz")
-    else:
-        log.info("the pack's file names do not say sex and age: every anchor suits everybody")
     return exported
 
 

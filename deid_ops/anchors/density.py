@@ -5,34 +5,51 @@ their largest principal components (full covariances, expectation-maximisation);
 it are scaled to unit length. A draw is kept only if it lies at least `min_to_training` (cosine
 distance) from *every* training vector and `min_apart` from every anchor kept before: no anchor is,
 or is close to, a person the model was fitted to. Both distances are reported.
+
+Whoever lies far from all training faces is a man past fifty more often than not: where an encoder
+sees people as alike, few draws are far from every one. So a bank can be sampled group by group,
+each from a density of its own, in given numbers.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from deid_ops.anchors.bank import AnchorBank
 from deid_ops.errors import SetupError
-from deid_ops.types import F32
+from deid_ops.types import F32, F64, Bool
 
-F64 = npt.NDArray[np.float64]
 REGULARISATION = 1e-4
 CHUNK = 512
+FACES_EACH = 10  # of a component, at least
 
 
 @dataclass(frozen=True, slots=True)
 class DensityConfig:
-    """How the bank is made."""
+    """How the bank is made.
+
+    Attributes:
+        n_anchors: in the bank.
+        components: Gaussians of the mixture; fewer where each would have too few faces.
+        dims: principal directions.
+        iterations: of expectation-maximisation, at most.
+        spread: factor on the draws' deviation from a component's mean.
+        min_to_training: cosine distance to every training face.
+        min_apart: cosine distance between two anchors.
+        max_draws: of each group.
+        seed: the same seed and data give the same bank.
+    """
 
     n_anchors: int = 1024
     components: int = 16
     dims: int = 64
     iterations: int = 25
+    spread: float = 1.2
     min_to_training: float = 0.55
     min_apart: float = 0.5
     max_draws: int = 400_000
@@ -50,14 +67,37 @@ class Mixture:
     factors: F64  # [k, dims, dims] lower Cholesky factors of the covariances
     log_likelihood: float  # mean over the data, in nats
 
-    def draw(self, n: int, rng: np.random.Generator) -> F32:
-        """Draw `n` unit vectors [n, d]."""
+    def draw(self, n: int, rng: np.random.Generator, spread: float = 1.0) -> F32:
+        """Draw `n` unit vectors [n, d], `spread` times as far from the means."""
         chosen = rng.choice(len(self.weights), n, p=self.weights)
         noise = rng.standard_normal((n, self.means.shape[1]))
-        points = self.means[chosen] + np.einsum("nij,nj->ni", self.factors[chosen], noise)
+        away = np.einsum("nij,nj->ni", self.factors[chosen], spread * noise)
+        points = self.means[chosen] + away
         vectors = points @ self.axes + self.centre
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(unit, dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Anchors that have something in common.
+
+    Attributes:
+        name: in the metadata.
+        share: of the bank.
+        mixture: density of its training faces.
+        holds: tells of vectors [n, d] which belong to it, [n].
+    """
+
+    name: str
+    share: float
+    mixture: Mixture
+    holds: Callable[[F32], Bool]
+
+
+def everybody(mixture: Mixture) -> Group:
+    """Return the group that every vector belongs to."""
+    return Group("all", 1.0, mixture, lambda vectors: np.ones(len(vectors), dtype=np.bool_))
 
 
 def fit_mixture(vectors_unit: F32, config: DensityConfig) -> Mixture:
@@ -68,21 +108,22 @@ def fit_mixture(vectors_unit: F32, config: DensityConfig) -> Mixture:
         config: components, dimensions, iterations, seed.
 
     Raises:
-        SetupError: fewer vectors than ten for each component.
+        SetupError: fewer than `FACES_EACH` vectors.
     """
     n, d = vectors_unit.shape
-    if n < 10 * config.components:
-        raise SetupError(f"density: {n} vectors are too few for {config.components} components")
+    components = min(config.components, n // FACES_EACH)
+    if components < 1:
+        raise SetupError(f"density: {n} vectors are too few, {FACES_EACH} are needed")
     data = vectors_unit.astype(np.float64)
     centre = data.mean(0)
     _, _, axes = np.linalg.svd(np.cov((data - centre).T), full_matrices=False, hermitian=True)
     axes = axes[: min(config.dims, d)]
     points = (data - centre) @ axes.T
     rng = np.random.default_rng(config.seed)
-    means = points[rng.choice(n, config.components, replace=False)]
-    weights = np.full(config.components, 1.0 / config.components)
+    means = points[rng.choice(n, components, replace=False)]
+    weights = np.full(components, 1.0 / components)
     covariance = np.cov(points.T) + REGULARISATION * np.eye(points.shape[1])
-    factors = np.repeat(np.linalg.cholesky(covariance)[None], config.components, axis=0)
+    factors = np.repeat(np.linalg.cholesky(covariance)[None], components, axis=0)
     likelihood = -np.inf
     for _ in range(config.iterations):
         logs = _log_densities(points, weights, means, factors)
@@ -121,12 +162,12 @@ def _maximise(points: F64, share: F64) -> tuple[F64, F64, F64]:
 
 
 def sample_bank(
-    mixture: Mixture, training_unit: F32, config: DensityConfig, about: dict[str, Any]
+    groups: Sequence[Group], training_unit: F32, config: DensityConfig, about: dict[str, Any]
 ) -> AnchorBank:
     """Sample the bank.
 
     Args:
-        mixture: the density.
+        groups: densities and their shares of the bank; see `everybody` for a single one.
         training_unit: [n, d] every vector the anchors must keep away from.
         config: number, distances, seed.
         about: further metadata (data, licence, encoder).
@@ -136,33 +177,59 @@ def sample_bank(
     """
     rng = np.random.default_rng(config.seed + 1)
     kept = np.zeros((0, training_unit.shape[1]), dtype=np.float32)
-    drawn = close = 0
-    while len(kept) < config.n_anchors and drawn < config.max_draws:
-        draws = mixture.draw(CHUNK, rng)
-        drawn += CHUNK
-        allowed = _largest_cosine(draws, training_unit) <= 1.0 - config.min_to_training
-        close += int((~allowed).sum())
-        for vector in draws[allowed]:
-            if len(kept) < config.n_anchors and (
-                len(kept) == 0 or float((kept @ vector).max()) <= 1.0 - config.min_apart
-            ):
-                kept = np.concatenate([kept, vector[None]])
-    if len(kept) < config.n_anchors:
-        raise SetupError(
-            f"density: {len(kept)} of {config.n_anchors} anchors after {drawn} draws "
-            f"({close} too close to a training face); ask for fewer or smaller distances"
+    described, total = [], sum(group.share for group in groups)
+    for number, group in enumerate(groups, start=1):
+        share = sum(g.share for g in groups[:number]) / total
+        wanted = round(config.n_anchors * share) - len(kept)
+        kept, drawn, close = _fill(kept, wanted, group, training_unit, config, rng)
+        described.append(
+            {
+                "name": group.name,
+                "anchors": wanted,
+                "draws": drawn,
+                "too_close_to_training": close,
+                "log_likelihood": round(group.mixture.log_likelihood, 4),
+            }
         )
     meta = {
-        "source": "mixture of Gaussians of the conditioning space",
+        "source": "mixtures of Gaussians of the conditioning space",
         "config": asdict(config),
         "n_training": len(training_unit),
-        "log_likelihood": round(mixture.log_likelihood, 4),
-        "draws": drawn,
-        "too_close_to_training": close,
+        "groups": described,
         **distances_report(kept, training_unit),
         **about,
     }
     return AnchorBank(kept, json.dumps(meta, sort_keys=True))
+
+
+def _fill(
+    kept: F32,
+    wanted: int,
+    group: Group,
+    training_unit: F32,
+    config: DensityConfig,
+    rng: np.random.Generator,
+) -> tuple[F32, int, int]:
+    """Add `wanted` anchors of a group; returns all kept ones, the draws, and those too close."""
+    goal, drawn, close = len(kept) + wanted, 0, 0
+    while len(kept) < goal and drawn < config.max_draws:
+        draws = group.mixture.draw(CHUNK, rng, config.spread)
+        drawn += CHUNK
+        draws = draws[group.holds(draws)]
+        allowed = _largest_cosine(draws, training_unit) <= 1.0 - config.min_to_training
+        close += int((~allowed).sum())
+        for vector in draws[allowed]:
+            if len(kept) < goal and (
+                len(kept) == 0 or float((kept @ vector).max()) <= 1.0 - config.min_apart
+            ):
+                kept = np.concatenate([kept, vector[None]])
+    if len(kept) < goal:
+        raise SetupError(
+            f"density: {wanted - goal + len(kept)} of {wanted} anchors of the group {group.name} "
+            f"after {drawn} draws ({close} too close to a training face); ask for fewer anchors or "
+            "smaller distances"
+        )
+    return kept, drawn, close
 
 
 def distances_report(anchors_unit: F32, training_unit: F32) -> dict[str, Any]:
@@ -179,5 +246,5 @@ def distances_report(anchors_unit: F32, training_unit: F32) -> dict[str, Any]:
 
 def _largest_cosine(vectors: F32, others: F32) -> F32:
     """Return, for each vector, its largest cosine with any of the others [n]."""
-    parts = [(vectors[i : i + CHUNK] @ others.T).max(axis=1) for i in range(0, len(vectors), CHUNK)]
-    return np.concatenate(parts)
+    starts = range(0, max(len(vectors), 1), CHUNK)
+    return np.concatenate([(vectors[i : i + CHUNK] @ others.T).max(axis=1) for i in starts])

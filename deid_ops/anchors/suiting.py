@@ -4,6 +4,7 @@ Hair, clothes and hands stay when a face is replaced, and a face of another sex 
 seen at once. Both can be read off a vector of the conditioning space by a linear function, off
 anchors and people alike. What is read of a person is compared and dropped; it is stored nowhere.
 But the new face tells it: where a man and a woman are the only people in view, it tells who is who.
+So a person is best suited among others who are alike (`Suiting.alike`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deid_ops.errors import SetupError
-from deid_ops.types import F32
+from deid_ops.types import F32, I64
 
 Floats = npt.NDArray[np.floating[Any]]
 _RIDGE = 10.0
@@ -63,6 +64,17 @@ class Suiting:
         apart = np.abs(self.read(anchors_unit) - self.read(person_unit[None]))
         in_tolerances = apart / np.asarray(self.tolerances, dtype=np.float32)
         return np.asarray(in_tolerances.max(axis=1), dtype=np.float32)
+
+    def alike(self, people_unit: Floats) -> I64:
+        """Return for each of some people `[n, d]` how many of them would suit, itself included.
+
+        Example:
+            >>> s = Suiting(np.float32([[2, 0, 1]]), (0.5,), ("first",))
+            >>> s.alike(np.float32([[1, 0], [0, 1], [0.9, 0.4]])).tolist()
+            [2, 1, 2]
+        """
+        counts = [int((self.misfit(people_unit, person) <= 1.0).sum()) for person in people_unit]
+        return np.asarray(counts, dtype=np.int64)
 
 
 def fit_suiting(

@@ -15,6 +15,7 @@ Convention: images RGB in [0, 1] at the border, [-1, 1] inside; no tanh.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +34,27 @@ class FaceDancerConfig:
     mapping_depth: int = 4
     channels: tuple[int, ...] = (32, 64, 128, 256, 256)
     affa_from: int = 2  # decoder stages before this one take no skip (8 and 16 px)
+
+    @classmethod
+    def of_width(cls, width: int) -> FaceDancerConfig:
+        """Return the network with `width` channels at 128 px; the work grows with its square.
+
+        Example:
+            >>> FaceDancerConfig.of_width(32) == FaceDancerConfig()
+            True
+        """
+        return cls(channels=(width, 2 * width, 4 * width, 8 * width, 8 * width))
+
+    @classmethod
+    def of_weights(cls, state: Mapping[str, Tensor]) -> FaceDancerConfig:
+        """Return the widths of a network by its weights."""
+        dense = sorted(name for name in state if name.startswith("mapping.layers.")
+                       and name.endswith(".weight"))  # fmt: skip
+        levels = sum(name.startswith("down.") and name.endswith("conv.weight") for name in state)
+        down = (state[f"down.{i}.conv.weight"] for i in range(levels))
+        style, identity = state[dense[0]].shape
+        channels = (len(state["stem.weight"]), *map(len, down))
+        return cls(identity, style, len(dense), channels)
 
 
 class Affa(nn.Module):

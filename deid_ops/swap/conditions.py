@@ -2,7 +2,7 @@
 
 Leak rule: inside the face's mask only averages over 16x16 px cells pass, and six numbers that say
 how strong the detail in it is. Two crops that agree outside the mask and in those, in pose,
-expression and gaze give the very same feeds (tested).
+expression, gaze and the length of the face give the very same feeds (tested).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class FaceConditions:
     """What was read off `n` original faces, and follows them through swap and diffusion.
 
     Attributes:
-        points_px: [n, 136, 2] the mean face in the person's pose, expression and gaze.
+        points_px: [n, 136, 2] the mean face in the person's pose, expression, gaze and length.
         detail_rms: [n, 6] strength of the face's detail, see `detail_of`.
 
     Raises:

@@ -33,7 +33,7 @@ from deid_ops.train.loop import to_float01
 from deid_ops.train.shape import layout_points, pose_labels
 from deid_ops.train.teachers import MESH_SIZE_PX, Teachers
 from deid_ops.train.variations import WHOLE_CROP, Variations, varied_pictures
-from deid_ops.types import F32, I64, U8
+from deid_ops.types import F32, F64, I64, U8
 
 FOR_ATTRIBUTES = Variations(
     morph=0.3,
@@ -43,9 +43,14 @@ FOR_ATTRIBUTES = Variations(
     stretch=0.12,
     shift_px=5.0,
     bend_px=1.2,
+    contrast=0.3,
+    brightness=0.12,
+    footage=0.6,
     degrade=0.5,
     window=WHOLE_CROP,
 )
+_TURN_DEG = 15.0  # a face turned so far from the mean pose is drawn twice as often
+_OFTEN = 6.0  # at most so many times as often
 _SURE = 0.5  # of the mesh network's presence; below it sees no face and its points mean nothing
 
 
@@ -139,17 +144,36 @@ def stored_lessons(labels: AttributeLabels, shape: FaceShape, batch: int) -> Les
     return lesson
 
 
+def pose_chances(pose_deg: F32) -> F64:
+    """Return how often each face is drawn, [n], sum 1: turned ones more often.
+
+    Portraits look into the camera, people in a street do not.
+
+    Args:
+        pose_deg: [n, 3] roll, pitch, yaw of the faces.
+
+    Example:
+        >>> pose_chances(np.float32([[0, 0, 0], [0, 0, 0], [0, 0, 90]])).round(2).tolist()
+        [0.12, 0.12, 0.75]
+    """
+    turned = pose_deg[:, 1:].astype(np.float64) - np.median(pose_deg[:, 1:], axis=0)
+    weight = np.minimum(1.0 + np.square(turned).sum(axis=1) / _TURN_DEG**2, _OFTEN)
+    chances: F64 = weight / weight.sum()
+    return chances
+
+
 def online_lessons(
     pack: Pack,
     batch: int,
     labeller: Callable[[U8], AttributeLabels],
     variations: Variations = FOR_ATTRIBUTES,
+    chances: F64 | None = None,
 ) -> Lessons:
     """Return a source of lessons that the teachers give on varied pictures.
 
     Pictures in which they see no face are left out, so a lesson may be shorter than `batch`.
     """
-    draw = varied_pictures(pack, batch, variations)
+    draw = varied_pictures(pack, batch, variations, chances)
 
     def lesson(rng: np.random.Generator) -> AttributeLesson:
         return AttributeLesson.of(labeller(draw(rng)))

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from deid_ops.models.blocks import channels_last
 from deid_ops.models.discriminator import PatchDiscriminator, hinge_critic
 from deid_ops.models.encoder import TeacherEncoder
 from deid_ops.models.facedancer import FaceDancer, FaceDancerConfig
@@ -93,7 +94,7 @@ def train_facedancer(
     crops = np.asarray(pack.columns["crops_rgb"][rows])
     identities = np.asarray(pack.columns["identity_unit"][rows])
     torch.manual_seed(config.seed)
-    net, critic = FaceDancer(net_config), PatchDiscriminator()
+    net, critic = channels_last(FaceDancer(net_config)), channels_last(PatchDiscriminator())
     optimiser = torch.optim.Adam(net.parameters(), config.rate, betas=(0.0, 0.99), eps=1e-7)
     critic_optimiser = torch.optim.Adam(
         critic.parameters(), config.rate, betas=(0.0, 0.99), eps=1e-7

@@ -12,6 +12,7 @@ from deid_ops.errors import SetupError
 from deid_ops.models.attributes import AttributeNet
 from deid_ops.models.encoder import CompactEncoder
 from deid_ops.models.export import load_weights
+from deid_ops.models.facedancer import FaceDancer, FaceDancerConfig
 from deid_ops.swap.layout import N_POINTS
 
 NetT = TypeVar("NetT", bound=torch.nn.Module)
@@ -59,6 +60,15 @@ def trained_encoder(path: Path) -> CompactEncoder:
     """
     has_wide = any(name.startswith("wide.") for name in _averaged(path))
     return trained(CompactEncoder() if has_wide else CompactEncoder(wide=0), path)
+
+
+def trained_facedancer(path: Path) -> FaceDancer:
+    """Return a trained target-oriented generator, as wide as it was trained.
+
+    Raises:
+        SetupError: the training has not been run.
+    """
+    return trained(FaceDancer(FaceDancerConfig.of_weights(_averaged(path))), path)
 
 
 def _averaged(path: Path) -> dict[str, torch.Tensor]:

@@ -4,7 +4,7 @@ They serve students whose teacher looks at the very same picture, so nothing her
 identity or a landmark. Two crops are mixed into a person nobody is (`morph`); what a tight picture
 does not show is taken from a picture that does (`complete`: else a network learns repeated borders
 instead of hair); then the face is placed and bent (`place`), lit (`relight`), covered in part
-(`cover`) and seen by a worse camera (`degrade`).
+(`cover`) and seen by a worse camera (`degrade`, or everything at once: `as_footage`).
 
 Convention: RGB uint8 images `[h, w, 3]`, pixel centres at integers. Crops are `CROP_SIZE_PX`
 square, results are a window of them: a recogniser's or the whole. All random numbers come from the
@@ -21,7 +21,7 @@ import numpy as np
 
 from deid_ops.swap.crop import CROP_OFFSET_XY_PX, CROP_SIZE_PX, ENCODER_SIZE_PX
 from deid_ops.train.data import Pack
-from deid_ops.types import F32, I64, U8
+from deid_ops.types import F32, F64, I64, U8
 
 FIELD_CELLS = 4  # random fields have this many values a side, smoothly enlarged
 
@@ -55,7 +55,8 @@ class Variations:
     tint: float = 0.06
     grey: float = 0.1
     cover: float = 0.1
-    degrade: float = 0.3
+    footage: float = 0.0  # seen as in a recording; of the rest:
+    degrade: float = 0.3  # made worse in one way
     window: Window = RECOGNISER
 
 
@@ -96,14 +97,28 @@ def vary(
         new = relight(place(mixed, rng, config), rng, config)
         if rng.random() < config.cover:
             new = cover(new, other, rng)
-        faces.append(degrade(new, rng) if rng.random() < config.degrade else new)
+        faces.append(_worse(new, rng, config))
     return np.stack(faces)
 
 
+def _worse(face: U8, rng: np.random.Generator, config: Variations) -> U8:
+    # no number is drawn for a share of nothing: a training without footage goes on as it began
+    if config.footage > 0.0 and rng.random() < config.footage:
+        return as_footage(face, rng)
+    return degrade(face, rng) if rng.random() < config.degrade else face
+
+
 def varied_pictures(
-    pack: Pack, batch: int, config: Variations
+    pack: Pack, batch: int, config: Variations, chances: F64 | None = None
 ) -> Callable[[np.random.Generator], U8]:
-    """Return a source of varied pictures [batch, s, s, 3] of a pack's training faces."""
+    """Return a source of varied pictures [batch, s, s, 3] of a pack's training faces.
+
+    Args:
+        pack: the faces.
+        batch: pictures at once.
+        config: shares and strengths.
+        chances: [n] of each training face to be drawn, sum 1; None draws all alike.
+    """
     rows, whole, crops = pack.rows(0), pack.whole_rows(0), pack.columns["crops_rgb"]
 
     def faces(chosen: I64) -> PackCrops:
@@ -111,6 +126,8 @@ def varied_pictures(
 
     def draw(rng: np.random.Generator) -> U8:
         first, second = rows[rng.integers(0, len(rows), (2, batch))]
+        if chances is not None:
+            first = rng.choice(rows, batch, p=chances)
         around = crops[whole[rng.integers(0, len(whole), batch)]] if len(whole) else None
         return vary(faces(first), faces(second), around, rng, config)
 
@@ -227,6 +244,48 @@ def degrade(face: U8, rng: np.random.Generator) -> U8:
     else:
         worse = _packed(face, int(rng.integers(12, 60)))
     return np.asarray(worse, dtype=np.uint8)
+
+
+def as_footage(face: U8, rng: np.random.Generator) -> U8:
+    """Show a face as a recording does: hazy, unsharp and small, then noisy, packed, enlarged.
+
+    The steps come together, as they do in a drive: a detector's crop of a face with 18 px between
+    the eyes is enlarged twice, out of a packed picture that a lens and the camera's own sharpening
+    have been at.
+    """
+    size = len(face)
+    if rng.random() < 0.4:  # behind glass, in fog, under a grey sky
+        clear = float(rng.uniform(0.35, 0.9))
+        haze = np.asarray(rng.uniform(40, 190, 3), dtype=np.float32)
+        face = _as_codes(np.float32(clear) * face + np.float32(1.0 - clear) * haze)
+    small = int(size * np.exp(rng.uniform(np.log(0.25), np.log(1.1))))
+    scale = size / small
+    if rng.random() < 0.5:
+        face = np.asarray(cv2.GaussianBlur(face, (0, 0), float(rng.uniform(0.3, 0.9)) * scale))
+    image = np.asarray(cv2.resize(face, (small, small), interpolation=cv2.INTER_AREA), np.uint8)
+    if rng.random() < 0.3:
+        soft = cv2.GaussianBlur(image, (0, 0), 1.0).astype(np.float32)
+        image = _as_codes(image + float(rng.uniform(0.2, 1.2)) * (image - soft))
+    if rng.random() < 0.4:
+        noise = rng.standard_normal(image.shape, dtype=np.float32)
+        image = _as_codes(image + noise * float(rng.uniform(1, 8)))
+    if rng.random() < 0.2:
+        image = _in_few_colours(image, rng)
+    elif rng.random() < 0.7:
+        image = _packed(image, int(rng.integers(30, 92)))
+    way = cv2.INTER_LINEAR if rng.random() < 0.8 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, (size, size), interpolation=way), dtype=np.uint8)
+
+
+def _in_few_colours(image: U8, rng: np.random.Generator) -> U8:
+    """Round to few levels of each colour, dithered, as in a GIF."""
+    step = float(rng.uniform(12, 40))
+    thresholds = rng.random(image.shape[:2], dtype=np.float32)[..., None]
+    return _as_codes((np.floor(image / step + thresholds)) * step)
+
+
+def _as_codes(image: F32 | F64) -> U8:
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
 def _packed(image: U8, quality: int) -> U8:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -27,9 +28,11 @@ def write_pack(folder: Path, n: int, seed: int = 0) -> Pack:
         "split": np.arange(n) % 5 == 4,
         "source_index": np.zeros(n),
     }
+    hashes = {}
     for name, values in columns.items():
         np.save(folder / f"{name}.npy", values.astype(COLUMNS[name][1]))
+        hashes[name] = hashlib.sha256((folder / f"{name}.npy").read_bytes()).hexdigest()
     (folder / "names.txt").write_text("".join(f"drawn.tar:face_{i}.png\n" for i in range(n)))
-    meta = {"format_version": FORMAT_VERSION, "n": n, "sha256": {}}
+    meta = {"format_version": FORMAT_VERSION, "n": n, "sha256": hashes}
     (folder / "meta.json").write_text(json.dumps(meta))
     return Pack(folder)

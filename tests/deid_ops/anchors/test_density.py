@@ -8,7 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deid_ops.anchors.density import DensityConfig, distances_report, fit_mixture, sample_bank
+from deid_ops.anchors.density import (
+    DensityConfig,
+    Group,
+    distances_report,
+    everybody,
+    fit_mixture,
+    sample_bank,
+)
 from deid_ops.errors import SetupError
 
 
@@ -27,7 +34,9 @@ CONFIG = DensityConfig(
 
 def test_bank_keeps_its_distances() -> None:
     vectors = _vectors(600)
-    bank = sample_bank(fit_mixture(vectors, CONFIG), vectors, CONFIG, {"data": "drawn"})
+    bank = sample_bank(
+        [everybody(fit_mixture(vectors, CONFIG))], vectors, CONFIG, {"data": "drawn"}
+    )
     assert len(bank) == 60
     to_training = 1 - (bank.vectors_unit @ vectors.T).max(1)
     assert to_training.min() >= 0.2 - 1e-5
@@ -36,7 +45,9 @@ def test_bank_keeps_its_distances() -> None:
     meta = json.loads(bank.meta)
     assert meta["min_distance_to_training"] == pytest.approx(float(to_training.min()), abs=1e-3)
     assert meta["data"] == "drawn"
-    again = sample_bank(fit_mixture(vectors, CONFIG), vectors, CONFIG, {"data": "drawn"})
+    again = sample_bank(
+        [everybody(fit_mixture(vectors, CONFIG))], vectors, CONFIG, {"data": "drawn"}
+    )
     assert again.sha256 == bank.sha256
 
 
@@ -56,13 +67,40 @@ def test_more_components_explain_more() -> None:
     assert two.log_likelihood > one.log_likelihood + 0.05
 
 
+def test_few_faces_get_few_components() -> None:
+    vectors = _vectors(600)
+    assert len(fit_mixture(vectors[:35], CONFIG).weights) == 3
+    assert len(fit_mixture(vectors, CONFIG).weights) == 4
+
+
+def test_groups_get_their_shares_of_the_bank() -> None:
+    vectors = _vectors(900)
+
+    def side(sign: float) -> Group:
+        def holds(v: np.ndarray) -> np.ndarray:
+            return np.asarray(sign * v[:, 2] > 0)
+
+        mixture = fit_mixture(vectors[holds(vectors)], CONFIG)
+        return Group(f"{sign:+.0f}", 2.0 if sign > 0 else 1.0, mixture, holds)
+
+    bank = sample_bank([side(1.0), side(-1.0)], vectors, CONFIG, {})
+    assert [(bank.vectors_unit[part, 2] > 0).mean() for part in (slice(40), slice(40, 60))] == [
+        1,
+        0,
+    ]
+    assert [g["anchors"] for g in json.loads(bank.meta)["groups"]] == [40, 20]
+    nobody = Group("nobody", 1.0, fit_mixture(vectors, CONFIG), lambda v: np.zeros(len(v), bool))
+    with pytest.raises(SetupError, match="0 of 60 anchors of the group nobody"):
+        sample_bank([nobody], vectors, replace(CONFIG, max_draws=1024), {})
+
+
 def test_impossible_distances_are_an_error() -> None:
     vectors = _vectors(600)
     config = DensityConfig(n_anchors=60, components=4, dims=16, min_to_training=1.2, max_draws=2000)
     with pytest.raises(SetupError, match="ask for fewer"):
-        sample_bank(fit_mixture(vectors, config), vectors, config, {})
+        sample_bank([everybody(fit_mixture(vectors, config))], vectors, config, {})
     with pytest.raises(SetupError, match="too few"):
-        fit_mixture(vectors[:20], config)
+        fit_mixture(vectors[:9], config)
 
 
 def test_report_counts_the_nearest() -> None:

@@ -8,7 +8,9 @@ import pytest
 from deid_ops.errors import SetupError
 from deid_ops.swap.layout import GROUP_NAMES, N_POINTS, group_slice
 from deid_ops.swap.retarget import (
+    LENGTH_LIMIT,
     FaceShape,
+    face_length,
     gaze_offsets,
     pose_of_rotations,
     retarget,
@@ -48,25 +50,47 @@ def test_yaw_turns_the_nose_to_the_side() -> None:
     assert abs(turned[1]) < 1e-6
 
 
-def test_own_shape_is_dropped(shape: FaceShape) -> None:
-    """Two persons who differ in shape get the same drawing, at another place and scale."""
+def _in_view(pose: np.ndarray, xyz: np.ndarray) -> np.ndarray:
+    return np.einsum("nij,nkj->nki", rotation_matrices(pose), xyz)[..., :2]
+
+
+def test_own_shape_is_dropped_but_for_its_length(shape: FaceShape) -> None:
+    """Whoever is drawn, the drawing is the mean face, made longer or shorter, moved and scaled."""
     rng = np.random.default_rng(5)
     pose = rng.uniform(-20, 20, (4, 3)).astype(np.float32)
     expression = rng.random((4, 52)).astype(np.float32)
-    first = _points(shape, pose, expression)
-    second = first.copy()
     own = np.ones(N_POINTS, dtype=bool)
     own[group_slice("left_iris")] = own[group_slice("right_iris")] = False
-    second[:, own] += rng.normal(0, 5, second[:, own].shape).astype(np.float32)
-    drawings = [
-        _as_complex(retarget(shape, points, pose, expression)[:, own]) for points in (first, second)
-    ]
-    for one, other in zip(*drawings, strict=True):
-        # a similarity takes one to the other exactly: nothing of the shape went through
-        design = np.stack([one, np.ones_like(one)], axis=1)
-        similarity, *_ = np.linalg.lstsq(design, other)
-        assert np.abs(design @ similarity - other).max() < 1e-2
-        assert np.abs(one - other).max() > 0.05  # the place follows all points
+    bent = shape.mean_xyz + np.tensordot(expression, shape.basis_xyz, axes=1)
+    mean, longer = (
+        _as_complex(_in_view(pose, xyz)[:, own]) for xyz in (bent, bent * (-0.5, 0.5, 0.0))
+    )
+    person = _points(shape, pose, expression)
+    lengths = []
+    for _ in range(3):
+        person[:, own] += rng.normal(0, 5, person[:, own].shape).astype(np.float32)
+        drawings = _as_complex(retarget(shape, person, pose, expression)[:, own])
+        for drawing, plain, added in zip(drawings, mean, longer, strict=True):
+            # nothing else of the shape went through
+            design = np.stack([plain, added, np.ones_like(plain)], axis=1)
+            weights, *_ = np.linalg.lstsq(design, drawing)
+            assert np.abs(design @ weights - drawing).max() < 1e-2
+            length = weights[1] / weights[0]
+            assert abs(length.imag) < 1e-3
+            assert abs(length.real) <= LENGTH_LIMIT + 1e-3
+            lengths.append(length.real)
+    assert np.ptp(lengths) > 0.01
+
+
+@pytest.mark.parametrize(("true", "told"), [(0.1, 0.1), (-0.06, -0.06), (0.4, LENGTH_LIMIT)])
+def test_the_length_of_a_face_is_found_and_limited(
+    shape: FaceShape, true: float, told: float
+) -> None:
+    pose = np.random.default_rng(7).uniform(-20, 20, (6, 3)).astype(np.float32)
+    bent = np.repeat(shape.mean_xyz[None], 6, axis=0)
+    mean, longer = (_in_view(pose, xyz) for xyz in (bent, bent * np.float32([-0.5, 0.5, 0.0])))
+    person = np.asarray(30.0 * (mean + true * longer) + 64.0, dtype=np.float32)
+    assert np.allclose(face_length(mean, longer, person), told, atol=0.01)
 
 
 def _as_complex(points: np.ndarray) -> np.ndarray:

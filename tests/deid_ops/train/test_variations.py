@@ -12,6 +12,7 @@ from deid_ops.train.variations import (
     WHOLE_CROP,
     PackCrops,
     Variations,
+    as_footage,
     complete,
     cover,
     degrade,
@@ -24,7 +25,7 @@ from deid_ops.train.variations import (
 STILL = Variations(
     *(0.0, 0.0, 0.0),
     **dict.fromkeys(("rotation_deg", "scale", "stretch", "shift_px", "bend_px"), 0.0),
-    **dict.fromkeys(("contrast", "brightness", "tint", "grey", "cover", "degrade"), 0.0),
+    **dict.fromkeys(("contrast", "brightness", "tint", "grey", "cover", "footage", "degrade"), 0.0),
 )
 
 
@@ -131,3 +132,23 @@ def test_every_way_of_losing_detail_loses_or_adds_some() -> None:
         assert worse.shape == face.shape
         assert worse.dtype == np.uint8
         assert 0.1 < np.abs(worse.astype(int) - face).mean() < 60
+
+
+def test_footage_keeps_the_size_and_takes_the_detail() -> None:
+    rng = np.random.default_rng(0)
+    face = rng.integers(0, 256, (128, 128, 3)).astype(np.uint8)  # nothing but detail
+    kept = []
+    for _ in range(60):
+        shown = as_footage(face, rng)
+        assert shown.shape == face.shape
+        assert shown.dtype == np.uint8
+        kept.append(np.corrcoef(shown.ravel(), face.ravel())[0, 1])
+    assert np.median(kept) < 0.6
+    assert min(kept) < 0.2
+
+
+def test_a_share_of_footage_is_shown_as_footage() -> None:
+    assert np.array_equal(_vary(3, STILL), _vary(3, replace(STILL, footage=0.0)))
+    plain, some = _vary(3, STILL), _vary(3, replace(STILL, footage=0.5))
+    changed = (plain != some).any((1, 2, 3)).mean()
+    assert 0.2 < changed < 0.8
