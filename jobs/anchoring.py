@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,26 +48,10 @@ class Anchors:
         self.bank: AnchorBank = anchor_bank(config)
         self._config = config
         self._key = secret_key
-        self._suiting = self.bank.suiting if config.anchors.suit != "never" else None
         self._painted_unit: F32 | None = None  # [m, g] centred under the first judge
         if (seen := _usable_appearance(self.bank, config)) is not None:
             self._painted_unit = _centred_unit(seen.encoder, seen.vectors)
             self._judge_name = seen.encoder
-
-    def inconspicuous(self, own_unit_by_person: Mapping[str, F32]) -> set[str]:
-        """Return whom of a scope's people a suiting face does not tell from the others.
-
-        Those who are alike at least `anchors.suit_alike_min` people, themselves among them, or
-        everybody where there are fewer. Somebody alone can be taken for nobody else of the scope.
-        """
-        section, n = self._config.anchors, len(own_unit_by_person)
-        if self._suiting is None or n == 0:
-            return set()
-        if section.suit == "always":
-            return set(own_unit_by_person)
-        alike = self._suiting.alike(np.stack(list(own_unit_by_person.values())))
-        enough = alike >= min(section.suit_alike_min, n)
-        return {person for person, yes in zip(own_unit_by_person, enough, strict=True) if yes}
 
     def choose(
         self,
@@ -76,8 +60,6 @@ class Anchors:
         person_id: str,
         taken: Collection[int] = (),
         live: Collection[int] = (),
-        *,
-        suiting: bool = True,
     ) -> AnchorSet:
         """Choose a person's anchor and its further ones.
 
@@ -87,19 +69,14 @@ class Anchors:
             person_id: person within the scope.
             taken: anchors of all other persons of the scope; avoided while the bank lasts.
             live: those of persons in view at the same time; never given twice.
-            suiting: an anchor that suits is preferred, where the configuration allows it; see
-                `inconspicuous`. A person in a scope of its own may.
         """
         chosen: list[int] = []
         distance = -1.0
         painted = self._painted_distance(person.guard_unit)
-        misfit = self._misfit(person.own_unit) if suiting else None
         for number in range(1 + self._config.replace.other_anchors):
             name = person_id if number == 0 else f"{person_id}#{number}"
             for occupied in ({*taken, *live, *chosen}, {*live, *chosen}):
-                choice = self._one(
-                    person.own_unit, painted, misfit, scope_id, name, occupied - {-1}
-                )
+                choice = self._one(person.own_unit, painted, scope_id, name, occupied - {-1})
                 if choice is not None:
                     break
             chosen.append(-1 if choice is None else choice.anchor_id)
@@ -111,7 +88,6 @@ class Anchors:
         self,
         own_unit: F32 | None,
         painted_distance: F32 | None,
-        misfit: F32 | None,
         scope_id: str,
         name: str,
         occupied: set[int],
@@ -128,14 +104,7 @@ class Anchors:
             apart_min=section.apart_min,
             appearance_distance=painted_distance,
             appearance_window=(section.appearance_min, section.appearance_max),
-            misfit=misfit,
         )
-
-    def _misfit(self, own_unit: F32 | None) -> F32 | None:
-        """Return [m] how badly anchors suit a person; None where that is not known or wanted."""
-        if own_unit is None or self._suiting is None:
-            return None
-        return self._suiting.misfit(self.bank.vectors_unit, own_unit)
 
     def _painted_distance(self, guard_unit: F32 | None) -> F32 | None:
         """Return [m] the cosine distance of a person to the faces painted with each anchor."""

@@ -67,14 +67,6 @@ class AnchorSection(Section):
         1.05, ge=0, le=2, description="distance to the faces painted with an anchor, by a judge"
     )
     appearance_max: float = Field(1.35, ge=0, le=2)
-    suit: Literal["never", "auto", "always"] = Field(
-        "auto",
-        description="prefer anchors of the person's apparent sex and age; auto: where it does not "
-        "tell the people of a scope apart",
-    )
-    suit_alike_min: int = Field(
-        4, ge=1, description="so many people of a scope must be alike, or all of them if fewer"
-    )
 
 
 class ReplaceSection(Section):

@@ -43,14 +43,11 @@ def _link_scope(scope: str, rows: Sequence[Row], config: JobConfig, anchors: Anc
     seen = person_guard_vectors(summaries, persons)
     chosen: dict[str, AnchorSet] = {}
     together = _seen_together(summaries, persons)
-    inconspicuous = anchors.inconspicuous(vectors)
     for person in sorted(set(persons)):
         taken = [a for other in chosen.values() for a in other.anchor_ids]
         live = [a for other in together[person] & set(chosen) for a in chosen[other].anchor_ids]
         views = PersonViews(vectors.get(person), seen.get(person))
-        chosen[person] = anchors.choose(
-            views, scope, person, taken, live, suiting=person in inconspicuous
-        )
+        chosen[person] = anchors.choose(views, scope, person, taken, live)
     out, position = [], 0
     for row, boxes in zip(rows, tracks, strict=True):
         mine = persons[position : position + boxes.n_tracks]

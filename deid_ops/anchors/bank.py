@@ -5,7 +5,7 @@ holds the vector of a real person. Two sources:
 
 - an `.npz` file with `vectors_unit` (`float32 [m, d]`) and `meta` (a JSON object as a string:
   how the vectors were made), shipped with trained generator weights, and with what a judge makes
-  of each anchor's painted faces (`Appearance`) and which anchors suit whom (`Suiting`);
+  of each anchor's painted faces (`Appearance`);
 - `density_bank`: a density model of the embedding space, for the time before such a file exists.
   The model is the uniform density on the sphere. It is the density of largest entropy, assumes
   nothing about real people, and is close to what recognisers with an angular margin are trained
@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deid_ops.anchors.suiting import Suiting
 from deid_ops.errors import SetupError
 from deid_ops.types import F32
 
@@ -60,13 +59,11 @@ class AnchorBank:
         vectors_unit: `[m, d]` unit vectors, read-only.
         meta: how they were made (model, data, licence, seed).
         appearance: of its anchors, where it was measured.
-        suiting: which anchors suit whom, where it was fitted.
     """
 
     vectors_unit: F32
     meta: str = "{}"
     appearance: Appearance | None = None
-    suiting: Suiting | None = None
 
     def __post_init__(self) -> None:
         """Refuse a bank that is empty, not finite or not of unit length."""
@@ -80,11 +77,6 @@ class AnchorBank:
         if self.appearance is not None and len(self.appearance.vectors) != len(vectors):
             raise SetupError(
                 f"anchor bank: {len(self.appearance.vectors)} appearances of {len(vectors)} anchors"
-            )
-        if self.suiting is not None and self.suiting.weights.shape[1] != vectors.shape[1] + 1:
-            raise SetupError(
-                f"anchor bank: suiting is of {self.suiting.weights.shape[1] - 1} dimensions, the "
-                f"anchors of {vectors.shape[1]}"
             )
         vectors.flags.writeable = False
         object.__setattr__(self, "vectors_unit", vectors)
@@ -117,7 +109,6 @@ def load_bank(path: Path) -> AnchorBank:
             vectors: npt.NDArray[Any] = data["vectors_unit"]
             meta = str(data["meta"]) if "meta" in data else "{}"
             seen = data["appearance"].astype(np.float32) if "appearance" in data else None
-            weights = data["suiting"].astype(np.float32) if "suiting" in data else None
     except FileNotFoundError as error:
         raise SetupError(f"{path}: anchor bank not found; give another path or none") from error
     except KeyError as error:
@@ -128,16 +119,12 @@ def load_bank(path: Path) -> AnchorBank:
         tree = json.loads(meta)
     except json.JSONDecodeError as error:
         raise SetupError(f"{path}: `meta` is not JSON: {error}") from error
-    appearance = suiting = None
+    appearance = None
     try:
         if seen is not None:
             about = tree.get("appearance", {})
             appearance = Appearance(seen, about.get("encoder", ""), about.get("painter_sha256", ""))
-        if weights is not None:
-            about = tree.get("suiting", {})
-            names, tolerances = about.get("names", ()), about.get("tolerances", ())
-            suiting = Suiting(weights, tuple(tolerances), tuple(names))
-        return AnchorBank(vectors, meta, appearance, suiting)
+        return AnchorBank(vectors, meta, appearance)
     except SetupError as error:
         raise SetupError(f"{path}: {error}") from error
 
@@ -151,12 +138,6 @@ def save_bank(bank: AnchorBank, path: Path) -> None:
         meta["appearance"] = {
             "encoder": bank.appearance.encoder,
             "painter_sha256": bank.appearance.painter_sha256,
-        }
-    if bank.suiting is not None:
-        arrays["suiting"] = bank.suiting.weights
-        meta["suiting"] = meta.get("suiting", {}) | {
-            "names": bank.suiting.names,
-            "tolerances": bank.suiting.tolerances,
         }
     with path.open("wb") as file:
         np.savez(file, **arrays, meta=np.array(json.dumps(meta, sort_keys=True)))  # type: ignore[arg-type]

@@ -41,8 +41,6 @@ from deid_ops.anchors.bank import AnchorBank
 from deid_ops.errors import SetupError
 
 KEY_BYTES_MIN = 16
-#: From so many at least a key chooses, suiting or not: with fewer, two keys would often agree.
-_CHOICES_MIN = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,6 @@ def choose_anchor(
     apart_min: float = 0.5,
     appearance_distance: npt.NDArray[Any] | None = None,
     appearance_window: tuple[float, float] = (1.05, 1.35),
-    misfit: npt.NDArray[Any] | None = None,
 ) -> AnchorChoice | None:
     """Choose a person's anchor; None where the bank has no admissible one (then redact).
 
@@ -93,8 +90,6 @@ def choose_anchor(
             under a judge (vectors less its mean), None where it is not known.
         appearance_window: smallest and largest of these; left aside where no anchor of `window`
             lies in it, for the ladder looks at what is painted anyway.
-        misfit: `[m]` how badly the anchors suit the person's head, see `Suiting`. Of those within
-            both windows the choice is among the ones that do, or the sixteen that come nearest.
 
     Raises:
         SetupError: the key is too short, or the vector does not fit the bank.
@@ -113,8 +108,6 @@ def choose_anchor(
         low, high = appearance_window
         far = admissible & (appearance_distance >= low) & (appearance_distance <= high)
         admissible = far if far.any() else admissible
-    if misfit is not None:
-        admissible &= misfit <= _enough(misfit[admissible])
     apart = admissible & _apart(bank, occupied, apart_min)
     relaxed = not apart.any()
     rows = np.flatnonzero(admissible if relaxed else apart)
@@ -122,12 +115,6 @@ def choose_anchor(
     to_person = None if distance is None else float(distance[anchor_id])
     to_negation = None if to_person is None else 2.0 - to_person
     return AnchorChoice(anchor_id, to_person, to_negation, relaxed)
-
-
-def _enough(misfit: npt.NDArray[Any]) -> float:
-    """Return the misfit up to which there are anchors enough to choose from."""
-    worst = np.sort(misfit)[:_CHOICES_MIN][-1]
-    return float(max(worst, 1.0))
 
 
 def _distances(

@@ -6,15 +6,14 @@ it are scaled to unit length. A draw is kept only if it lies at least `min_to_tr
 distance) from *every* training vector and `min_apart` from every anchor kept before: no anchor is,
 or is close to, a person the model was fitted to. Both distances are reported.
 
-Whoever lies far from all training faces is a man past fifty more often than not: where an encoder
-sees people as alike, few draws are far from every one. So a bank can be sampled group by group,
-each from a density of its own, in given numbers.
+Whoever lies far from all training faces is a man past fifty more often than not. A bank of other
+people is drawn from a density of theirs, and further draws are refused (`wanted`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -41,7 +40,7 @@ class DensityConfig:
         spread: factor on the draws' deviation from a component's mean.
         min_to_training: cosine distance to every training face.
         min_apart: cosine distance between two anchors.
-        max_draws: of each group.
+        max_draws: before it is given up.
         seed: the same seed and data give the same bank.
     """
 
@@ -76,28 +75,6 @@ class Mixture:
         vectors = points @ self.axes + self.centre
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(unit, dtype=np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Anchors that have something in common.
-
-    Attributes:
-        name: in the metadata.
-        share: of the bank.
-        mixture: density of its training faces.
-        holds: tells of vectors [n, d] which belong to it, [n].
-    """
-
-    name: str
-    share: float
-    mixture: Mixture
-    holds: Callable[[F32], Bool]
-
-
-def everybody(mixture: Mixture) -> Group:
-    """Return the group that every vector belongs to."""
-    return Group("all", 1.0, mixture, lambda vectors: np.ones(len(vectors), dtype=np.bool_))
 
 
 def fit_mixture(vectors_unit: F32, config: DensityConfig) -> Mixture:
@@ -162,74 +139,58 @@ def _maximise(points: F64, share: F64) -> tuple[F64, F64, F64]:
 
 
 def sample_bank(
-    groups: Sequence[Group], training_unit: F32, config: DensityConfig, about: dict[str, Any]
+    mixture: Mixture,
+    training_unit: F32,
+    config: DensityConfig,
+    about: dict[str, Any],
+    wanted: Callable[[F32], Bool] | None = None,
 ) -> AnchorBank:
     """Sample the bank.
 
     Args:
-        groups: densities and their shares of the bank; see `everybody` for a single one.
+        mixture: the density.
         training_unit: [n, d] every vector the anchors must keep away from.
         config: number, distances, seed.
         about: further metadata (data, licence, encoder).
+        wanted: tells of draws [n, d] which may be anchors, [n]; None allows all.
 
     Raises:
         SetupError: the distances leave no room for so many anchors.
     """
     rng = np.random.default_rng(config.seed + 1)
     kept = np.zeros((0, training_unit.shape[1]), dtype=np.float32)
-    described, total = [], sum(group.share for group in groups)
-    for number, group in enumerate(groups, start=1):
-        share = sum(g.share for g in groups[:number]) / total
-        wanted = round(config.n_anchors * share) - len(kept)
-        kept, drawn, close = _fill(kept, wanted, group, training_unit, config, rng)
-        described.append(
-            {
-                "name": group.name,
-                "anchors": wanted,
-                "draws": drawn,
-                "too_close_to_training": close,
-                "log_likelihood": round(group.mixture.log_likelihood, 4),
-            }
+    drawn = unwanted = close = 0
+    while len(kept) < config.n_anchors and drawn < config.max_draws:
+        draws = mixture.draw(CHUNK, rng, config.spread)
+        drawn += CHUNK
+        if wanted is not None:
+            draws = draws[wanted(draws)]
+            unwanted += CHUNK - len(draws)
+        allowed = _largest_cosine(draws, training_unit) <= 1.0 - config.min_to_training
+        close += int((~allowed).sum())
+        for vector in draws[allowed]:
+            if len(kept) < config.n_anchors and (
+                len(kept) == 0 or float((kept @ vector).max()) <= 1.0 - config.min_apart
+            ):
+                kept = np.concatenate([kept, vector[None]])
+    if len(kept) < config.n_anchors:
+        raise SetupError(
+            f"density: {len(kept)} of {config.n_anchors} anchors after {drawn} draws "
+            f"({unwanted} not wanted, {close} too close to a training face); ask for fewer or "
+            "smaller distances"
         )
     meta = {
-        "source": "mixtures of Gaussians of the conditioning space",
+        "source": "mixture of Gaussians of the conditioning space",
         "config": asdict(config),
         "n_training": len(training_unit),
-        "groups": described,
+        "log_likelihood": round(mixture.log_likelihood, 4),
+        "draws": drawn,
+        "unwanted": unwanted,
+        "too_close_to_training": close,
         **distances_report(kept, training_unit),
         **about,
     }
     return AnchorBank(kept, json.dumps(meta, sort_keys=True))
-
-
-def _fill(
-    kept: F32,
-    wanted: int,
-    group: Group,
-    training_unit: F32,
-    config: DensityConfig,
-    rng: np.random.Generator,
-) -> tuple[F32, int, int]:
-    """Add `wanted` anchors of a group; returns all kept ones, the draws, and those too close."""
-    goal, drawn, close = len(kept) + wanted, 0, 0
-    while len(kept) < goal and drawn < config.max_draws:
-        draws = group.mixture.draw(CHUNK, rng, config.spread)
-        drawn += CHUNK
-        draws = draws[group.holds(draws)]
-        allowed = _largest_cosine(draws, training_unit) <= 1.0 - config.min_to_training
-        close += int((~allowed).sum())
-        for vector in draws[allowed]:
-            if len(kept) < goal and (
-                len(kept) == 0 or float((kept @ vector).max()) <= 1.0 - config.min_apart
-            ):
-                kept = np.concatenate([kept, vector[None]])
-    if len(kept) < goal:
-        raise SetupError(
-            f"density: {wanted - goal + len(kept)} of {wanted} anchors of the group {group.name} "
-            f"after {drawn} draws ({close} too close to a training face); ask for fewer anchors or "
-            "smaller distances"
-        )
-    return kept, drawn, close
 
 
 def distances_report(anchors_unit: F32, training_unit: F32) -> dict[str, Any]:

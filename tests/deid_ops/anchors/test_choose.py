@@ -10,7 +10,6 @@ import pytest
 
 from deid_ops.anchors.bank import AnchorBank, Appearance, density_bank, load_bank, save_bank
 from deid_ops.anchors.choose import choose_anchor
-from deid_ops.anchors.suiting import Suiting
 from deid_ops.errors import SetupError
 
 KEY_A, KEY_B = b"a" * 32, b"b" * 32
@@ -196,46 +195,3 @@ def test_scope_and_person_are_not_confused():
     two = [choose_anchor(BANK, None, KEY_A, "a", f"bc{i}", ()) for i in range(20)]
     same = sum(a == b for a, b in zip(one, two, strict=True))
     assert same < 3
-
-
-def test_of_the_admissible_anchors_those_that_suit_are_preferred():
-    person = people(1)[0]
-    distance = 1.0 - BANK.vectors_unit @ person
-    inside = np.flatnonzero((distance >= 1.0) & (distance <= 1.3))
-    misfit = np.random.default_rng(1).uniform(2.0, 3.0, len(BANK))
-
-    def chosen_ids(misfit: np.ndarray | None, taken: tuple[int, ...] = ()) -> set[int]:
-        names = [f"p{i}" for i in range(300)]
-        found = [choose_anchor(BANK, person, KEY_A, "s", n, taken, misfit=misfit) for n in names]
-        return {choice.anchor_id for choice in found if choice is not None}
-
-    # none suits: the sixteen that come nearest
-    nearest = inside[np.argsort(misfit[inside])[:16]]
-    assert chosen_ids(misfit) == set(nearest.tolist())
-    assert not chosen_ids(misfit, (int(nearest[0]),)) & {int(nearest[0])}
-    # some suit, too few: they and the next
-    misfit[inside[:5]] = 0.5
-    few = chosen_ids(misfit)
-    assert len(few) == 16
-    assert few >= set(inside[:5].tolist())
-    # enough suit: only these, and never one that is too near the person
-    misfit[inside[:40]] = 0.9
-    misfit[distance < 1.0] = 0.0
-    assert chosen_ids(misfit) == set(inside[:40].tolist())
-    assert len(chosen_ids(None)) > 150
-
-
-def test_a_bank_keeps_what_suits(tmp_path):
-    weights = np.random.default_rng(0).normal(size=(2, 129)).astype(np.float32)
-    suiting = Suiting(weights, (0.5, 1.5), ("sex", "age"))
-    meta = json.dumps({"suiting": {"faces": 7}})
-    save_bank(replace(BANK, meta=meta, suiting=suiting), tmp_path / "bank.npz")
-    loaded = load_bank(tmp_path / "bank.npz")
-    assert loaded.suiting is not None
-    assert (loaded.suiting.tolerances, loaded.suiting.names) == ((0.5, 1.5), ("sex", "age"))
-    assert np.array_equal(loaded.suiting.weights, weights)
-    assert json.loads(loaded.meta)["suiting"]["faces"] == 7
-    with pytest.raises(SetupError, match="suiting is of 127 dimensions, the anchors of 128"):
-        replace(BANK, suiting=Suiting(weights[:, 1:], (0.5, 1.5), ("sex", "age")))
-    with pytest.raises(SetupError, match="1 tolerances for 2 readings"):
-        Suiting(weights, (0.5,), ("sex", "age"))

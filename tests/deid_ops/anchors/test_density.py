@@ -8,14 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deid_ops.anchors.density import (
-    DensityConfig,
-    Group,
-    distances_report,
-    everybody,
-    fit_mixture,
-    sample_bank,
-)
+from deid_ops.anchors.density import DensityConfig, distances_report, fit_mixture, sample_bank
 from deid_ops.errors import SetupError
 
 
@@ -34,9 +27,7 @@ CONFIG = DensityConfig(
 
 def test_bank_keeps_its_distances() -> None:
     vectors = _vectors(600)
-    bank = sample_bank(
-        [everybody(fit_mixture(vectors, CONFIG))], vectors, CONFIG, {"data": "drawn"}
-    )
+    bank = sample_bank(fit_mixture(vectors, CONFIG), vectors, CONFIG, {"data": "drawn"})
     assert len(bank) == 60
     to_training = 1 - (bank.vectors_unit @ vectors.T).max(1)
     assert to_training.min() >= 0.2 - 1e-5
@@ -45,9 +36,7 @@ def test_bank_keeps_its_distances() -> None:
     meta = json.loads(bank.meta)
     assert meta["min_distance_to_training"] == pytest.approx(float(to_training.min()), abs=1e-3)
     assert meta["data"] == "drawn"
-    again = sample_bank(
-        [everybody(fit_mixture(vectors, CONFIG))], vectors, CONFIG, {"data": "drawn"}
-    )
+    again = sample_bank(fit_mixture(vectors, CONFIG), vectors, CONFIG, {"data": "drawn"})
     assert again.sha256 == bank.sha256
 
 
@@ -73,32 +62,21 @@ def test_few_faces_get_few_components() -> None:
     assert len(fit_mixture(vectors, CONFIG).weights) == 4
 
 
-def test_groups_get_their_shares_of_the_bank() -> None:
-    vectors = _vectors(900)
-
-    def side(sign: float) -> Group:
-        def holds(v: np.ndarray) -> np.ndarray:
-            return np.asarray(sign * v[:, 2] > 0)
-
-        mixture = fit_mixture(vectors[holds(vectors)], CONFIG)
-        return Group(f"{sign:+.0f}", 2.0 if sign > 0 else 1.0, mixture, holds)
-
-    bank = sample_bank([side(1.0), side(-1.0)], vectors, CONFIG, {})
-    assert [(bank.vectors_unit[part, 2] > 0).mean() for part in (slice(40), slice(40, 60))] == [
-        1,
-        0,
-    ]
-    assert [g["anchors"] for g in json.loads(bank.meta)["groups"]] == [40, 20]
-    nobody = Group("nobody", 1.0, fit_mixture(vectors, CONFIG), lambda v: np.zeros(len(v), bool))
-    with pytest.raises(SetupError, match="0 of 60 anchors of the group nobody"):
-        sample_bank([nobody], vectors, replace(CONFIG, max_draws=1024), {})
+def test_only_what_is_wanted_becomes_an_anchor() -> None:
+    vectors, mixture = _vectors(900), fit_mixture(_vectors(900), CONFIG)
+    bank = sample_bank(mixture, vectors, CONFIG, {}, lambda v: np.asarray(v[:, 2] > 0))
+    assert (bank.vectors_unit[:, 2] > 0).all()
+    assert json.loads(bank.meta)["unwanted"] > 100
+    nobody = replace(CONFIG, max_draws=1024)
+    with pytest.raises(SetupError, match="0 of 60 anchors after 1024 draws"):
+        sample_bank(mixture, vectors, nobody, {}, lambda v: np.zeros(len(v), bool))
 
 
 def test_impossible_distances_are_an_error() -> None:
     vectors = _vectors(600)
     config = DensityConfig(n_anchors=60, components=4, dims=16, min_to_training=1.2, max_draws=2000)
     with pytest.raises(SetupError, match="ask for fewer"):
-        sample_bank([everybody(fit_mixture(vectors, config))], vectors, config, {})
+        sample_bank(fit_mixture(vectors, config), vectors, config, {})
     with pytest.raises(SetupError, match="too few"):
         fit_mixture(vectors[:9], config)
 

@@ -34,7 +34,8 @@ def _faces(n: int, seed: int) -> PackCrops:
     coarse = rng.integers(30, 220, (n, 8, 8, 3)).astype(np.uint8)
     inside = np.ones((n, 128, 128), np.float32)
     inside[:, :40] = 0.0
-    return PackCrops(coarse.repeat(16, axis=1).repeat(16, axis=2), inside)
+    mesh = rng.uniform(30, 100, (n, 60, 3)).astype(np.float32)
+    return PackCrops(coarse.repeat(16, axis=1).repeat(16, axis=2), inside, mesh)
 
 
 def _vary(seed: int, config: Variations) -> np.ndarray:
