@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from deid_ops.detect.base import Detector
@@ -21,7 +22,7 @@ from deid_ops.judge.audit import covered_share
 from deid_ops.judge.protocol import Judge
 from deid_ops.metrics.image import psnr
 from deid_ops.metrics.utility import READER_SIZE_PX
-from deid_ops.swap.crop import crop_matrices, warp_crop
+from deid_ops.swap.crop import INNER_MASK, crop_matrices, invert_matrices, warp_crop
 from deid_ops.types import F32, U8, Bool, Span
 from deid_ops.video.child import open_frames
 from deid_ops.video.index import read_index
@@ -55,6 +56,7 @@ class Sampled:
     covered: list[bool] = field(default_factory=list)  # of every detection, matched or not
     before: dict[str, list[F32]] = field(default_factory=dict)
     after: dict[str, list[F32]] = field(default_factory=dict)
+    faceless: dict[str, list[F32]] = field(default_factory=dict)  # of the source, the face grey
     crops_before: list[U8] = field(default_factory=list)
     crops_after: list[U8] = field(default_factory=list)
     psnr_outside_db: list[float] = field(default_factory=list)
@@ -169,9 +171,26 @@ def _sample(
         matrix = crop_matrices(points)[0]
         sampled.crops_before.append(warp_crop(before, matrix, READER_SIZE_PX))
         sampled.crops_after.append(warp_crop(after, matrix, READER_SIZE_PX))
+        faceless = without_face(before, matrix)
         for judge in judges:
             sampled.before.setdefault(judge.name, []).append(judge.embed(before, points)[0])
             sampled.after.setdefault(judge.name, []).append(judge.embed(after, points)[0])
+            grey = judge.embed(faceless, points)[0]
+            sampled.faceless.setdefault(judge.name, []).append(grey)
+
+
+def without_face(image_bgr: U8, crop_from_frame: F32) -> U8:
+    """Return a picture [h, w, 3] with all that may be replaced of a face painted grey.
+
+    Args:
+        image_bgr: the picture, not changed.
+        crop_from_frame: [2, 3] of the face's crop.
+    """
+    size = (image_bgr.shape[1], image_bgr.shape[0])
+    inverse = invert_matrices(crop_from_frame[None])[0]
+    mask = cv2.warpAffine(INNER_MASK.astype(np.uint8), inverse, size, flags=cv2.INTER_NEAREST)
+    grey: U8 = np.where(mask[..., None] > 0, np.uint8(128), image_bgr)
+    return grey
 
 
 def _psnr_outside(before: U8, after: U8, boxes_xyxy_px: F32) -> float:

@@ -2,16 +2,17 @@
 
 Independent of the run that made the output: faces are detected again in the *source*, five points
 and all, matched with the boxes of the sidecar (`OUTPUT.json`, written by `deid run`), and judged at
-the same place of the output. Subjects: `source`, `output`, and of the output the `replaced` and
-the `redacted` faces apart where it has both; `source_moved` is the noise of the reader of pose,
-gaze and expression itself. Faces of one track are alike, so intervals allow for
-tracks (`clustered_rate`; a track is one cluster in all releases), and beside every rate stands the
-rate between different people.
+the same place of the output. Subjects: `source`, `output`, and of the output the `replaced` and the
+`redacted` faces apart where it has both; `surroundings` is the source with grey faces: what hair,
+clothes and light tell of who somebody is among the people of the recording, whatever is painted;
+`source_moved` is the noise of the reader of pose, gaze and expression itself. Faces of one track
+are alike, so intervals allow for tracks (`clustered_rate`; a track is one cluster in all releases),
+and beside every rate stands the rate between different people.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from deid_ops.metrics.utility import (
     reader_noise_figures,
 )
 from deid_ops.swap.crop import CROP_SIZE_PX, EYE_DISTANCE_PX
-from deid_ops.types import Bool
+from deid_ops.types import F32, Bool
 from jobs.clip_faces import Sampled, sample_clip
 
 LARGE_EYE_DISTANCE_PX = 24.0
@@ -81,16 +82,27 @@ def _identity(sampled: Sampled, judge: Judge, name: str, fars: Sequence[float]) 
             yield from compared.verification(subject, name, far, rows)
             yield from compared.averaged(subject, name, far, rows)
         yield from compared.retrieval(subject, name, rows)
+    if swapped.any():
+        faceless = _Compared(sampled, judge, sampled.faceless)
+        yield from faceless.retrieval("surroundings", name, swapped)
 
 
 class _Compared:
-    """One judge's vectors of the sampled faces, source and output, in the same order."""
+    """One judge's vectors of the sampled faces, source and output, in the same order.
 
-    def __init__(self, sampled: Sampled, judge: Judge) -> None:
+    Args:
+        sampled: the faces.
+        judge: whose vectors.
+        shown: of what is compared with the source; the output where it is left out.
+    """
+
+    def __init__(
+        self, sampled: Sampled, judge: Judge, shown: Mapping[str, list[F32]] | None = None
+    ) -> None:
         self.judge = judge
         self.before, self.after = (
             judge.calibration.centred(judge.name, np.stack(rows[judge.name]))
-            for rows in (sampled.before, sampled.after)
+            for rows in (sampled.before, sampled.after if shown is None else shown)
         )
         self.release = np.array(sampled.release)
         self.track, self.person = np.array(sampled.track), np.array(sampled.person)

@@ -12,7 +12,7 @@ from deid_ops.errors import SetupError
 from deid_ops.judge.calibration import Calibration, CalibrationRow, OperatingPoint
 from deid_ops.judge.protocol import Judge
 from jobs.cli_evaluate import clip_pairs
-from jobs.clip_faces import read_sidecar
+from jobs.clip_faces import read_sidecar, without_face
 from jobs.evaluate_clips import evaluate_clip
 from jobs.evaluation_rows import Provenance, markdown
 
@@ -161,6 +161,29 @@ def test_swapped_people_are_each_others_chance(source, judge, tmp_path):
     assert found["rank1_in_recording", "output"].estimate.value == 0
 
 
+def test_what_the_surroundings_tell_stands_beside_it(source, judge, tmp_path):
+    """The corners of the squares stay in view whatever is painted, and tell who is who."""
+    output = sidecar(
+        write(tmp_path / "o.mp4", frames(lambda f: (texture(3), texture(4)))), "swapped", "redacted"
+    )
+    told = measure(source, output, judge)["rank1_in_recording", "surroundings"]
+    assert (told.estimate.value, told.estimate.n, told.chance) == (1, 6, 0.5)
+    assert told.bar is None
+
+
+def test_a_face_is_taken_out_and_nothing_else():
+    image = np.random.default_rng(0).integers(0, 100, (200, 300, 3), dtype=np.uint8)
+    matrix = np.float32([[0.7, 0, -20], [0, 0.7, -10]])  # crop_from_frame
+    faceless = without_face(image, matrix)
+    taken = (faceless != image).all(axis=2)
+    assert (faceless[taken] == 128).all()
+    y, x = np.nonzero(taken)
+    x0, y0, x1, y1 = (v for v in (x.min(), y.min(), x.max(), y.max()))
+    assert 40 < (x0 + x1) / 2 * 0.7 - 20 < 85  # around the crop's middle
+    assert 110 < (y1 - y0) < 170
+    assert np.array_equal(faceless[~taken], image[~taken])
+
+
 def test_redacted_faces_are_counted(source, judge, tmp_path):
     grey = np.full((SIDE, SIDE, 3), 30, np.uint8)
     output = sidecar(write(tmp_path / "o.mp4", frames(lambda f: (grey, grey))), "redacted")
@@ -191,7 +214,8 @@ def test_faces_of_one_treatment_are_not_printed_twice(source, judge, tmp_path):
     output = sidecar(
         write(tmp_path / "o.mp4", frames(lambda f: (texture(3), texture(4)))), "swapped"
     )
-    assert {s for _, s in measure(source, output, judge)} == {"source", "output"}
+    found = {s for _, s in measure(source, output, judge)}
+    assert found == {"source", "output", "surroundings"}
 
 
 def test_releases_of_one_source_are_pooled(source, judge, tmp_path):
