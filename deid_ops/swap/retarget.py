@@ -44,9 +44,8 @@ def _place_weights() -> F32:
 
 
 _PLACE_WEIGHTS = _place_weights()
-LENGTH_LIMIT = (
-    0.15  # of the natural logarithm of length to width; people's standard deviation: 0.05
-)
+# Of the natural logarithm of length to width; among people it has a standard deviation of 0.05.
+LENGTH_LIMIT = 0.15
 _LENGTHEN = np.array([-0.5, 0.5, 0.0], dtype=np.float32)  # of each axis, a unit of that logarithm
 _LENGTH_RIDGE = 0.003  # squared eye distances a unit squared: what is hardly seen is not told
 _LENGTH_ROUNDS = 3

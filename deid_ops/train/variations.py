@@ -3,7 +3,7 @@
 They serve students whose teacher looks at the very same picture, so nothing here has to keep an
 identity or a landmark. Two crops are mixed into a person nobody is (`morph`); what a tight picture
 does not show is taken from a picture that does (`complete`: else a network learns repeated borders
-instead of hair); the head is turned (`turn`), then the face placed and bent (`place`), lit
+instead of hair); the head is turned (`head_turn.py`), then the face placed and bent (`place`), lit
 (`relight`), covered in part (`cover`) and seen by a worse camera (`degrade`, or everything at once:
 `as_footage`).
 
@@ -22,10 +22,10 @@ import numpy as np
 
 from deid_ops.swap.crop import CROP_OFFSET_XY_PX, CROP_SIZE_PX, ENCODER_SIZE_PX
 from deid_ops.train.data import Pack
+from deid_ops.train.head_turn import turn
 from deid_ops.types import F32, F64, I64, U8
 
 _MESH_STEP = 4  # of the teacher's landmarks, every so many carry a turned head
-_TURN_CELLS = 16  # a turned head's displacement is computed at this many places a side
 FIELD_CELLS = 4  # random fields have this many values a side, smoothly enlarged
 
 
@@ -127,7 +127,6 @@ def varied_pictures(
         chances: [n] of each training face to be drawn, sum 1; None draws all alike.
     """
     rows, whole, crops = pack.rows(0), pack.whole_rows(0), pack.columns["crops_rgb"]
-
     mesh = pack.columns["mesh_xyz_px"][:, ::_MESH_STEP]
 
     def faces(chosen: I64) -> PackCrops:
@@ -183,53 +182,6 @@ def blend(first: U8, second: F32, share_of_first: F32) -> U8:
     """Mix two images [h, w, 3] by a map [h, w] of shares."""
     mixed = second + share_of_first[..., None] * (first - second)
     return np.clip(mixed, 0, 255).astype(np.uint8)
-
-
-def turn(crop: U8, mesh_xyz_px: F32, rng: np.random.Generator, most_deg: float) -> U8:
-    """Turn a head out of the plane: to the side, up or down.
-
-    The landmarks are turned in space, and the picture is drawn along with their shadows on the
-    plane; between them, and towards the border, which stays, their moves are averaged by distance
-    (Shepard 1968). What a turned head would uncover is not known, so the turn is a modest one.
-
-    Args:
-        crop: [128, 128, 3].
-        mesh_xyz_px: [k, 3] landmarks in crop pixels, z away from the camera.
-        rng: draws the angles.
-        most_deg: about either axis.
-    """
-    yaw, pitch = np.deg2rad(rng.uniform(-most_deg, most_deg, 2))
-    cy, sy, cx, sx = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
-    rotation = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]]) @ [
-        [cy, 0, sy],
-        [0, 1, 0],
-        [-sy, 0, cy],
-    ]
-    centre = mesh_xyz_px.mean(axis=0)
-    turned = (mesh_xyz_px - centre) @ rotation.T + centre
-    edge = np.linspace(0, CROP_SIZE_PX - 1, 8)
-    zeros, ends = np.zeros(8), np.full(8, CROP_SIZE_PX - 1.0)
-    border = np.concatenate(
-        [np.stack(side, 1) for side in ((edge, zeros), (edge, ends), (zeros, edge), (ends, edge))]
-    )
-    known = np.concatenate([turned[:, :2], border]).astype(np.float32)
-    moves = np.zeros_like(known)
-    moves[: len(turned)] = turned[:, :2] - mesh_xyz_px[:, :2]
-    places = np.linspace(0, CROP_SIZE_PX - 1, _TURN_CELLS, dtype=np.float32)
-    grid = np.stack(np.meshgrid(places, places), axis=-1).reshape(-1, 2)
-    square = ((grid[:, None] - known[None]) ** 2).sum(axis=2)
-    weight = 1.0 / (square + 4.0) ** 2
-    field = (weight @ moves / weight.sum(axis=1, keepdims=True)).reshape(
-        _TURN_CELLS, _TURN_CELLS, 2
-    )
-    size = (CROP_SIZE_PX, CROP_SIZE_PX)
-    smooth = cv2.resize(field.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
-    x, y = np.meshgrid(*[np.arange(CROP_SIZE_PX, dtype=np.float32)] * 2)
-    new = cv2.remap(
-        crop, x - smooth[..., 0], y - smooth[..., 1], cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )  # fmt: skip
-    return np.asarray(new, dtype=np.uint8)
 
 
 def place(crop: U8, rng: np.random.Generator, config: Variations) -> U8:

@@ -153,3 +153,8 @@ def test_a_share_of_footage_is_shown_as_footage() -> None:
     plain, some = _vary(3, STILL), _vary(3, replace(STILL, footage=0.5))
     changed = (plain != some).any((1, 2, 3)).mean()
     assert 0.2 < changed < 0.8
+
+
+def test_heads_are_turned_where_it_is_asked_for() -> None:
+    turned = (_vary(3, STILL) != _vary(3, replace(STILL, turn_deg=20.0))).any((1, 2, 3)).mean()
+    assert 0.2 < turned < 0.8
