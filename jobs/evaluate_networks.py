@@ -3,7 +3,7 @@
 They are measured on a face set of people who took part in no training: the encoder by telling its
 people apart, the attribute network beside the teachers it learned from, before and after its
 landmarks are drawn anew on the mean face. The last row is the floor: what dropping a person's
-shape costs even if every landmark were read perfectly.
+shape, all but its length, costs even if every landmark were read perfectly.
 """
 
 from __future__ import annotations

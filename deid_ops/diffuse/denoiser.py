@@ -2,7 +2,7 @@
 
 Everything the step knows about the face comes from the swapped crop, after noise, and from the
 conditions that the swap was given too: surroundings, the mean face's landmarks in this pose,
-expression and gaze, the strength of the detail. By data processing it can therefore not add
+expression, gaze and length, the strength of the detail. By data processing it can therefore not add
 anything about the original to what the swap was told. (Landmarks read anew off the swapped crop
 would be no safer and cost 0.8 degrees of pose.)
 

@@ -1,7 +1,7 @@
 """Which pixels of a crop are replaced: the face, as far as the mean face in its pose reaches.
 
 Leak rule: the mask is drawn from the retargeted landmarks alone, which are conditions anyway. A
-mask that followed the person's own outline would tell the outline.
+mask that followed the person's own outline would tell the outline; its length alone passes.
 
 Hair, ears, neck and what lies behind a turned head keep their own pixels. A fixed mask that held
 them all had to be painted from averages of 16 px: hair grew on foreheads and rims of background

@@ -70,7 +70,7 @@ class Generator:
         return FaceConditions(points, detail_of(planes, face_masks(points)))
 
     def _posed_mean_face(self, planes_rgb: F32) -> F32:
-        """Return the mean face in the pose, expression and gaze of crops, [n, 136, 2]."""
+        """Return the mean face in the pose, expression, gaze and length of crops, [n, 136, 2]."""
         seen = self._attributes.read(planes_rgb)
         return retarget(self._attributes.shape, seen.points_px, seen.pose_deg, seen.expression)
 

@@ -135,7 +135,7 @@ def gaze_offsets(points_px: F32) -> F32:
 
 
 def retarget(shape: FaceShape, points_px: F32, pose_deg: F32, expression: F32) -> F32:
-    """Draw the mean face with a person's pose, expression, gaze and place.
+    """Draw the mean face with a person's pose, expression, gaze, length and place.
 
     Args:
         shape: the mean face.
