@@ -13,7 +13,8 @@ the faces painted with an anchor (`AnchorBank.appearance`) says more: in the sam
 anchors each) that distance correlates with the outcome's by 0.6 within a person, the anchor's own
 by 0.05. Anchors whose painted faces lie at 1.05 or more gave outputs at 1.00 on average, the others
 at 0.83, and a third encoder found the right person of the recording in 6 % of the faces instead of
-38 % (chance 5 %). So among the anchors of the window those are preferred.
+38 % (chance 5 %). So among the anchors of the window those are preferred, or where they are few
+(for some people one or two) the `CHOICES_MIN` that come nearest.
 
 What the window itself tells: whoever knows the bank can name the anchor of a face, and then that
 the person lies in the windows around it, as one person in eight does (3 bits a release). The pull
@@ -41,6 +42,9 @@ from deid_ops.anchors.bank import AnchorBank
 from deid_ops.errors import SetupError
 
 KEY_BYTES_MIN = 16
+#: From so many at least the key chooses, where so many are admissible. Of fewer it would often take
+#: the same again under another key, and the anchor would tell who the person is.
+CHOICES_MIN = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +92,9 @@ def choose_anchor(
         apart_min: cosine distance to every taken anchor.
         appearance_distance: `[m]` cosine distance of the person to each anchor's painted faces
             under a judge (vectors less its mean), None where it is not known.
-        appearance_window: smallest and largest of these; left aside where no anchor of `window`
-            lies in it, for the ladder looks at what is painted anyway.
+        appearance_window: smallest and largest of these. Of the anchors of `window` the choice is
+            among those in it, at least the `CHOICES_MIN` nearest to it; the ladder looks at what is
+            painted anyway.
 
     Raises:
         SetupError: the key is too short, or the vector does not fit the bank.
@@ -106,8 +111,8 @@ def choose_anchor(
         return None
     if appearance_distance is not None:
         low, high = appearance_window
-        far = admissible & (appearance_distance >= low) & (appearance_distance <= high)
-        admissible = far if far.any() else admissible
+        beside = np.maximum(low - appearance_distance, appearance_distance - high)
+        admissible &= beside <= _enough(beside[admissible])
     apart = admissible & _apart(bank, occupied, apart_min)
     relaxed = not apart.any()
     rows = np.flatnonzero(admissible if relaxed else apart)
@@ -115,6 +120,12 @@ def choose_anchor(
     to_person = None if distance is None else float(distance[anchor_id])
     to_negation = None if to_person is None else 2.0 - to_person
     return AnchorChoice(anchor_id, to_person, to_negation, relaxed)
+
+
+def _enough(beside: npt.NDArray[Any]) -> float:
+    """Return how far beside the window anchors may lie, so that there are enough to choose from."""
+    widest = np.sort(beside)[:CHOICES_MIN][-1]
+    return float(max(widest, 0.0))
 
 
 def _distances(
