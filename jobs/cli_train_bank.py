@@ -27,8 +27,8 @@ def anchors_command(
 ) -> None:
     """Sample synthetic identities from a density fitted to the pack; writes anchors.npz.
 
-    Where the pack's files are named AGE_SEX_..., both sexes and all ages get equal parts, and the
-    bank learns which anchors suit a head (`anchors.suit`).
+    Where the pack's files are named AGE_SEX_..., the anchors are adults between the sexes, who tell
+    nothing of the head they are put on.
     """
     from deid_ops.anchors.density import DensityConfig
     from jobs.training_bank import run_anchors

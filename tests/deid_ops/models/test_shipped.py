@@ -104,16 +104,18 @@ def test_the_anchors_appearance_is_of_the_shipped_generator() -> None:
     assert bank.appearance.encoder == "dlib"  # the first judge of the default configuration
 
 
-def test_the_bank_knows_which_anchors_suit() -> None:
+def test_the_bank_says_how_it_was_drawn() -> None:
     bank = load_bank(WEIGHTS / "anchors.npz")
-    assert bank.suiting is not None
-    assert bank.suiting.names == ("sex", "age")
-    vectors = bank.vectors_unit
-    suit = [(bank.suiting.misfit(vectors, anchor) <= 1.0).sum() for anchor in vectors]
-    assert np.median(suit) >= 100  # of 1024
-    meta = json.loads(bank.meta)["suiting"]["held_out"]
-    assert meta["sex_right"] > 0.85
-    assert meta["age_correlation"] > 0.8
+    meta = json.loads(bank.meta)
+    assert len(bank) == meta["config"]["n_anchors"]
+    assert meta["min_distance_to_training"] >= meta["config"]["min_to_training"]
+    pairs = bank.vectors_unit @ bank.vectors_unit.T - 2 * np.eye(len(bank))
+    assert 1 - pairs.max() == pytest.approx(meta["pairwise_distance_min"], abs=1e-3)
+    assert meta["sex_most"] < 0.5  # between the sexes, and adults
+    assert meta["years"][0] >= 18
+    assert meta["unwanted"] > 0
+    assert meta["readings"]["sex_right"] > 0.85
+    assert meta["readings"]["age_correlation"] > 0.8
 
 
 def test_encoder_speaks_unit_vectors() -> None:
