@@ -296,6 +296,12 @@ def test_facedancer_depends_on_target_and_identity() -> None:
     assert (net(images.flip(0), identity) - out).abs().mean() > 1e-3
 
 
+def test_a_facedancer_is_read_back_as_wide_as_it_was() -> None:
+    assert FaceDancerConfig.of_width(32) == FaceDancerConfig()
+    for config in (FaceDancerConfig.of_width(8), FaceDancerConfig(style=32, mapping_depth=2)):
+        assert FaceDancerConfig.of_weights(FaceDancer(config).state_dict()) == config
+
+
 def test_critic_prefers_what_it_is_told_is_real() -> None:
     torch.manual_seed(0)
     critic = PatchDiscriminator(16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ from drawn_pack import write_pack
 
 from deid_ops.swap.crop import EYE_DISTANCE_PX
 from deid_ops.swap.layout import MESH_INDEX
+from deid_ops.train import attribute_lessons
 from deid_ops.train.attribute_lessons import (
     AttributeLabels,
     OnlineLabeller,
     load_labels,
     online_lessons,
+    pose_chances,
     stored_lessons,
 )
 from deid_ops.train.attributes import AttributeTraining, held_out_errors, train_attributes
@@ -119,3 +122,12 @@ def test_training_reports_them(small_pack, flat_shape) -> None:
     assert [set(row) for row in rows] == [
         {"held_landmark_shift_percent", "held_pose_error_deg"}
     ] * 2
+
+
+def test_turned_faces_are_drawn_more_often_but_not_without_end() -> None:
+    pose = np.zeros((200, 3), np.float32)
+    pose[0, 2], pose[1, 1], pose[2, 0] = 15.0, -80.0, 90.0
+    chances = pose_chances(pose)
+    assert chances.sum() == pytest.approx(1.0)
+    assert chances[:3] / chances[-1] == pytest.approx([2.0, 6.0, 1.0])  # a roll is no turn
+    assert doctest.testmod(attribute_lessons).failed == 0
