@@ -25,7 +25,7 @@ from deid_ops.types import F32, F64, Bool
 
 REGULARISATION = 1e-4
 CHUNK = 512
-FACES_EACH = 10  # of a component, at least
+_FACES_EACH = 10  # of a component, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +85,12 @@ def fit_mixture(vectors_unit: F32, config: DensityConfig) -> Mixture:
         config: components, dimensions, iterations, seed.
 
     Raises:
-        SetupError: fewer than `FACES_EACH` vectors.
+        SetupError: there are fewer than ten vectors.
     """
     n, d = vectors_unit.shape
-    components = min(config.components, n // FACES_EACH)
+    components = min(config.components, n // _FACES_EACH)
     if components < 1:
-        raise SetupError(f"density: {n} vectors are too few, {FACES_EACH} are needed")
+        raise SetupError(f"density: {n} vectors are too few, {_FACES_EACH} are needed")
     data = vectors_unit.astype(np.float64)
     centre = data.mean(0)
     _, _, axes = np.linalg.svd(np.cov((data - centre).T), full_matrices=False, hermitian=True)
