@@ -49,11 +49,11 @@ from deid_ops.train.losses import (
     masked_l1,
     seam,
 )
+from deid_ops.train.paint_data import load_paint_data
 from deid_ops.train.painting import (
     GeneratorTraining,
     PaintBatch,
     draw_batch,
-    load_paint_data,
 )
 from deid_ops.types import F32
 
@@ -180,7 +180,7 @@ def train_generator(
             config,
             state.rng,
             stable=stable,
-            with_identity=number >= config.features_from * budget.max_steps,
+            with_identity=swapping or number >= config.features_from * budget.max_steps,
         )
         factor = half_cosine(number, budget.max_steps, config.warmup)
         values = {}

@@ -15,9 +15,7 @@ from deid_ops.models.light import (
     without_cell_means,
 )
 from deid_ops.swap.conditions import CELL_PX, mask_planes
-from deid_ops.swap.crop import CROP_SIZE_PX
 from deid_ops.swap.face_mask import face_masks
-from deid_ops.swap.retarget import FaceShape, retarget
 from deid_ops.train.augment import (
     EXPRESSION_MIRROR,
     Jitter,
@@ -25,10 +23,9 @@ from deid_ops.train.augment import (
     mirror_points,
     mirror_pose,
 )
-from deid_ops.train.data import Pack
 from deid_ops.train.loop import State, to_float01
-from deid_ops.train.shape import layout_points, pose_labels
-from deid_ops.types import F32, U8
+from deid_ops.train.paint_data import PaintData, faces_at
+from deid_ops.types import F32
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +51,8 @@ class GeneratorTraining:
     hazy_share: float = 0.6
     coarse_share: float = 0.5
     point_jitter_px: float = 0.35
+    turn_share: float = 0.4  # of the heads
+    turn_deg: float = 28.0  # at most, about either axis
     mask_margin_px: tuple[int, int] = (1, 7)  # the job's mask and its neighbours
     repulsion_margin: float = 0.0
     w_l1: float = 3.0
@@ -72,19 +71,6 @@ class GeneratorTraining:
 
 
 @dataclass(frozen=True, slots=True)
-class PaintData:
-    """One split in memory."""
-
-    crops_rgb: U8  # [n, 128, 128, 3]
-    inside_bits: U8  # [n, 2048]
-    points_px: F32  # [n, 136, 2] retargeted
-    pose_deg: F32
-    expression: F32
-    identity_unit: F32
-    anchors_unit: F32  # [m, 128], may be empty
-
-
-@dataclass(frozen=True, slots=True)
 class PaintBatch:
     """One batch of tensors."""
 
@@ -100,26 +86,6 @@ class PaintBatch:
     own: Tensor  # [n] bool
     inside: Tensor
     scalars: Tensor
-
-
-def load_paint_data(
-    pack: Pack, shape: FaceShape, split: int, anchors_unit: F32 | None = None
-) -> PaintData:
-    """Read one split and retarget its landmarks."""
-    rows = pack.rows(split)
-    columns = pack.columns
-    mesh, expression = np.asarray(columns["mesh_xyz_px"][rows]), columns["expression"][rows]
-    pose = pose_labels(mesh, shape, expression)
-    own = layout_points(mesh)
-    return PaintData(
-        np.asarray(columns["crops_rgb"][rows]),
-        np.asarray(columns["inside_bits"][rows]),
-        retarget(shape, own, pose, expression),
-        pose,
-        np.asarray(expression),
-        np.asarray(columns["identity_unit"][rows]),
-        np.zeros((0, 128), np.float32) if anchors_unit is None else anchors_unit,
-    )
 
 
 def wanted_identities(
@@ -187,15 +153,13 @@ def draw_batch(
     *,
     swapping: bool,
 ) -> PaintBatch:
-    """Draw a batch: mirrored half the time, landmarks jittered, identities chosen."""
+    """Draw a batch: some heads turned, half mirrored, landmarks jittered, identities chosen."""
     rng, n = state.rng, config.batch
     rows = rng.integers(0, len(data.points_px), n)
     own = ~(rng.random(n) < config.swapped_share) if swapping else np.ones(n, dtype=bool)
-    images = to_float01(data.crops_rgb[rows])
-    bits = np.unpackbits(data.inside_bits[rows], axis=1).reshape(n, 1, CROP_SIZE_PX, CROP_SIZE_PX)
-    weight = torch.from_numpy(bits.astype(np.float32))
-    points = torch.from_numpy(data.points_px[rows])
-    pose = torch.from_numpy(data.pose_deg[rows])
+    faces = faces_at(data, rows, config.turn_share, config.turn_deg, rng)
+    images, weight = to_float01(faces.crops_rgb), torch.from_numpy(faces.inside)[:, None]
+    points, pose = torch.from_numpy(faces.points_px), torch.from_numpy(faces.pose_deg)
     expression = torch.from_numpy(data.expression[rows])
     flip = torch.from_numpy(rng.random(n) < 0.5)
     images = torch.where(flip[:, None, None, None], images.flip(3), images)

@@ -21,10 +21,10 @@ from deid_ops.train.encoder import EncoderTraining, distillation_loss, train_enc
 from deid_ops.train.facedancer import FaceDancerTraining, train_facedancer
 from deid_ops.train.generator import train_generator
 from deid_ops.train.loop import Budget, State, half_cosine, run
+from deid_ops.train.paint_data import load_paint_data
 from deid_ops.train.painting import (
     GeneratorTraining,
     degraded,
-    load_paint_data,
     wanted_identities,
 )
 
