@@ -1,8 +1,9 @@
 """The leak-proof generator: it paints a face it has never seen.
 
 The network receives what surrounds the face, a coarse picture of its light, landmarks drawn on
-the mean face, and the identity to paint. Pixels inside the face's mask reach it only as averages
-over 8x8 cells (swap) or under noise (diffuse), and as six numbers, the strength of their detail.
+the mean face, and the identity to paint. Pixels inside the face's mask reach it only as
+an even light on 8x8 cells (swap, `swap/light.py`) or under noise (diffuse), and as six numbers, the
+strength of their detail.
 What an observer could recover about the person is bounded by those conditions, whatever the
 weights are.
 

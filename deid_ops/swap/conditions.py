@@ -1,8 +1,9 @@
 """What the painters may know about a face, read off its crop once.
 
-Leak rule: inside the face's mask only averages over 16x16 px cells pass, and six numbers that say
-how strong the detail in it is. Two crops that agree outside the mask and in those, in pose,
-expression, gaze and the length of the face give the very same feeds (tested).
+Leak rule: of the pixels inside the face's mask only its light passes, in a few numbers
+(`light.py`), and six that say how strong the detail in it is. Two crops that agree outside the
+mask, in the averages over its cells of 16x16 px and in those six, in pose, expression, gaze and the
+length of the face give the very same feeds (tested).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from deid_ops.swap.contract import FINE_CELLS, LIGHT_CELLS, N_STRENGTHS
 from deid_ops.swap.crop import CROP_SIZE_PX
 from deid_ops.swap.face_mask import face_masks, part_rows
 from deid_ops.swap.layout import N_POINTS
+from deid_ops.swap.light import told_light
 from deid_ops.types import F32, I32, I64, U8, Bool
 
 CELL_PX = CROP_SIZE_PX // LIGHT_CELLS
@@ -100,8 +102,13 @@ def mask_planes(masks: Bool) -> F32:
 
 
 def light_of(planes_rgb: F32, masks: Bool) -> F32:
-    """Average over the cells: [n, 3, 8, 8]."""
-    return cell_means(planes_rgb, masks, LIGHT_CELLS)
+    """Return the light that is told of faces, [n, 3, 8, 8]."""
+    return told_light(cell_means(planes_rgb, masks, LIGHT_CELLS), cell_shares(masks))
+
+
+def cell_shares(masks: Bool) -> F32:
+    """Return how much of each cell of the light lies in the masks [n, 128, 128]: [n, 1, 8, 8]."""
+    return _pooled(mask_planes(masks), LIGHT_CELLS)
 
 
 def detail_of(planes_rgb: F32, masks: Bool) -> F32:

@@ -63,8 +63,8 @@ GENERATOR = ModelContract(
             "float32",
             ("n", 3, LIGHT_CELLS, LIGHT_CELLS),
             (0.0, 1.0),
-            "RGB averages over cells of 16x16 px, within the mask: beside six strengths, all that "
-            "is known of the face's pixels",
+            "RGB for cells of 16x16 px: the face's light as `swap/light.py` tells it; beside six "
+            "strengths, all that is known of the face's pixels",
         ),
         POINTS,
         DETAIL,

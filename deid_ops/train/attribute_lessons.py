@@ -38,11 +38,11 @@ from deid_ops.types import F32, F64, I64, U8
 FOR_ATTRIBUTES = Variations(
     morph=0.3,
     by_region=0.8,
-    turn_deg=22.0,
+    turn_deg=32.0,
     rotation_deg=12.0,
     scale=0.12,
     stretch=0.12,
-    shift_px=5.0,
+    shift_px=6.5,
     bend_px=1.2,
     contrast=0.3,
     brightness=0.12,

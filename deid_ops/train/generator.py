@@ -27,7 +27,7 @@ from deid_ops.models.blocks import channels_last
 from deid_ops.models.discriminator import PatchDiscriminator, hinge_critic, patch_mean
 from deid_ops.models.encoder import CompactEncoder, TeacherEncoder
 from deid_ops.models.generator import GeneratorConfig, LeakProofGenerator
-from deid_ops.models.light import cell_means, enlarge_cells
+from deid_ops.models.light import enlarge_cells
 from deid_ops.swap.conditions import CELL_PX
 from deid_ops.swap.retarget import FaceShape
 from deid_ops.train.data import Pack
@@ -86,10 +86,10 @@ def paint_losses(
 
     output = paint(batch.points_px, slice(None))
     own = batch.own
-    losses = {"l1": config.w_l1 * masked_l1(output[own], batch.images01[own], batch.weight[own])}
+    losses = {"l1": config.w_l1 * masked_l1(output[own], batch.target01[own], batch.weight[own])}
     losses["unseen"] = config.w_unseen * masked_l1(
         output,
-        enlarge_cells(cell_means(batch.images01, batch.mask, CELL_PX)),
+        enlarge_cells(batch.light01),
         batch.mask * (1.0 - batch.weight),
     )
     share_own = float(own.float().mean())
@@ -111,7 +111,7 @@ def paint_losses(
         other = ~own
         losses["repulsion"] = config.w_repulsion * terms.repulsion
         losses["light"] = config.w_light * light_difference(
-            output[other], batch.images01[other], batch.weight[other], CELL_PX
+            output[other], batch.light01[other], batch.mask[other]
         )
         losses["seam"] = config.w_seam * masked_l1(
             output[other], batch.images01[other], batch.weight[other] * seam(batch.mask[other])

@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from deid_ops.models.attributes import AttributeNet
 from deid_ops.models.encoder import CompactEncoder, TeacherEncoder
+from deid_ops.models.light import cell_means
+from deid_ops.swap.conditions import CELL_PX
 from deid_ops.swap.crop import (
     BLEND_RAMP_PX,
     CROP_OFFSET_XY_PX,
@@ -118,12 +120,11 @@ def seam(mask: Tensor) -> Tensor:
     return mask * reached
 
 
-def light_difference(output01: Tensor, target01: Tensor, weight: Tensor, cell_px: int) -> Tensor:
-    """Mean absolute difference of cell averages: the light must stay, the texture need not."""
-    mine = functional.avg_pool2d(output01 * weight, cell_px)
-    theirs = functional.avg_pool2d(target01 * weight, cell_px)
-    share = functional.avg_pool2d(weight, cell_px)
-    return (mine - theirs).abs().sum() / (share.sum() * output01.shape[1] + 1e-6)
+def light_difference(output01: Tensor, light01: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute difference of cell averages [n, 3, 8, 8]: the light is as told."""
+    share = functional.avg_pool2d(mask, CELL_PX)
+    apart = (cell_means(output01, mask, CELL_PX) - light01).abs() * share
+    return apart.sum() / (share.sum() * output01.shape[1] + 1e-6)
 
 
 def attribute_difference(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from deid_ops.models.light import (
     cell_means,
@@ -16,6 +17,7 @@ from deid_ops.models.light import (
 )
 from deid_ops.swap.conditions import CELL_PX, mask_planes
 from deid_ops.swap.face_mask import face_masks
+from deid_ops.swap.light import told_light
 from deid_ops.train.augment import (
     EXPRESSION_MIRROR,
     Jitter,
@@ -75,6 +77,8 @@ class PaintBatch:
     """One batch of tensors."""
 
     images01: Tensor
+    light01: Tensor  # [n, 3, 8, 8] what is told of it
+    target01: Tensor  # [n, 3, 128, 128] the images in that light
     mask: Tensor  # [n, 1, 128, 128] 1 where to paint
     weight: Tensor  # [n, 1, 128, 128] 1 where the loss counts
     points_px: Tensor
@@ -109,20 +113,36 @@ def wanted_identities(
     return np.where(own[:, None], data.identity_unit[rows], other).astype(np.float32)
 
 
+def light_told(images01: Tensor, mask: Tensor, noised: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the light [n, 3, 8, 8] that is told of images, and the images in that light.
+
+    A noised face [n] shows its own.
+    """
+    cells = cell_means(images01, mask, CELL_PX)
+    share = functional.avg_pool2d(mask, CELL_PX)
+    told = torch.from_numpy(told_light(cells.numpy(), share.numpy()))
+    light = torch.where(noised[:, None, None, None], cells, told)
+    return light, images01 + mask * enlarge_cells(light - cells)
+
+
 def degraded(
-    images01: Tensor, mask: Tensor, noised: np.ndarray, config: GeneratorTraining, state: State
+    images01: Tensor,
+    light01: Tensor,
+    mask: Tensor,
+    noised: Tensor,
+    config: GeneratorTraining,
+    state: State,
 ) -> tuple[Tensor, Tensor]:
     """Return what the network may know of the inside, and its two scalars."""
     n = len(images01)
     x = images01 * 2.0 - 1.0
-    light = enlarge_cells(cell_means(x, mask, CELL_PX))
+    light = enlarge_cells(light01 * 2.0 - 1.0)
     low, high = config.noise_ratio
     ratio = torch.from_numpy(state.rng.uniform(low, high, (n, 1, 1, 1)).astype(np.float32))
     alpha = 1.0 / torch.sqrt(1.0 + ratio**2)
     noise = without_cell_means(torch.randn(x.shape, generator=state.torch_rng), mask)
-    chosen = torch.from_numpy(noised)[:, None, None, None]
-    inside = torch.where(chosen, alpha * x + alpha * ratio * noise, light)
-    scalars = torch.stack([chosen.float().flatten(), torch.log1p(ratio.flatten())], 1)
+    inside = torch.where(noised[:, None, None, None], alpha * x + alpha * ratio * noise, light)
+    scalars = torch.stack([noised.float(), torch.log1p(ratio.flatten())], 1)
     return inside, scalars * scalars[:, :1]
 
 
@@ -177,10 +197,14 @@ def draw_batch(
     mask = torch.from_numpy(mask_planes(face_masks(points.numpy(), margins)))
     weight = weight * mask
     images = images.contiguous(memory_format=torch.channels_last)
-    inside, scalars = degraded(images, mask, rng.random(n) < config.noised_share, config, state)
+    noised = torch.from_numpy(rng.random(n) < config.noised_share)
+    light, target = light_told(images, mask, noised)
+    inside, scalars = degraded(images, light, mask, noised, config, state)
     wanted = wanted_identities(data, rows, own, config, rng)
     return PaintBatch(
         images,
+        light,
+        target,
         mask,
         weight,
         points,

@@ -25,6 +25,7 @@ from deid_ops.train.paint_data import load_paint_data
 from deid_ops.train.painting import (
     GeneratorTraining,
     degraded,
+    light_told,
     wanted_identities,
 )
 
@@ -187,7 +188,9 @@ def test_degraded_hides_the_face_in_both_modes() -> None:
     state = State({}, 5)
     images = torch.rand((2, 3, 128, 128), generator=torch.Generator().manual_seed(0))
     masks = torch.ones((2, 1, 128, 128))
-    inside, scalars = degraded(images, masks, np.array([False, True]), GeneratorTraining(), state)
+    noised = torch.tensor([False, True])
+    light, _ = light_told(images, masks, noised)
+    inside, scalars = degraded(images, light, masks, noised, GeneratorTraining(), state)
     assert scalars[0].tolist() == [0.0, 0.0]
     assert scalars[1, 0] == 1.0
     x = images * 2 - 1
@@ -197,6 +200,21 @@ def test_degraded_hides_the_face_in_both_modes() -> None:
     scale = float(x[1].std())
     assert correlation == pytest.approx(scale / (scale**2 + ratio**2) ** 0.5, abs=0.02)
     assert float(inside[1].std()) < 1.1
+
+
+def test_a_face_is_wanted_in_the_light_that_is_told() -> None:
+    images = torch.rand((2, 3, 128, 128), generator=torch.Generator().manual_seed(1)) * 0.2
+    images[:, :, 48:64, 48:64] += 0.6  # a bright cell within the face
+    masks = torch.zeros((2, 1, 128, 128))
+    masks[:, :, 16:112, 16:112] = 1.0
+    light, target = light_told(images, masks, torch.tensor([False, True]))
+    assert float(light[0, :, 3, 3].mean()) < 0.5 * float(light[1, :, 3, 3].mean())
+    assert torch.equal(target[1], images[1])  # a noised face shows its own light
+    assert torch.equal(target[0, :, :, :16], images[0, :, :, :16])
+    cell = np.s_[0, :, 52:60, 52:60]
+    assert float(target[cell].mean()) < 0.6 * float(images[cell].mean())
+    moved = target[cell] - images[cell]  # smoothly: the texture stays
+    assert float(moved.diff(n=2, dim=2).abs().max()) < 0.05
 
 
 def test_wanted_identities(small_pack: Pack, flat_shape) -> None:
