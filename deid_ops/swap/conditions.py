@@ -20,7 +20,7 @@ from deid_ops.swap.contract import FINE_CELLS, LIGHT_CELLS, N_STRENGTHS
 from deid_ops.swap.crop import CROP_SIZE_PX
 from deid_ops.swap.face_mask import face_masks, part_rows
 from deid_ops.swap.layout import N_POINTS
-from deid_ops.swap.light import told_light
+from deid_ops.swap.light import mouth_shares, told_light
 from deid_ops.types import F32, I32, I64, U8, Bool
 
 CELL_PX = CROP_SIZE_PX // LIGHT_CELLS
@@ -101,9 +101,10 @@ def mask_planes(masks: Bool) -> F32:
     return masks[:, None].astype(np.float32)
 
 
-def light_of(planes_rgb: F32, masks: Bool) -> F32:
+def light_of(planes_rgb: F32, points_px: F32, masks: Bool) -> F32:
     """Return the light that is told of faces, [n, 3, 8, 8]."""
-    return told_light(cell_means(planes_rgb, masks, LIGHT_CELLS), cell_shares(masks))
+    cells = cell_means(planes_rgb, masks, LIGHT_CELLS)
+    return told_light(cells, cell_shares(masks), mouth_shares(points_px))
 
 
 def cell_shares(masks: Bool) -> F32:
@@ -184,7 +185,7 @@ def generator_feeds(
     return {
         "surroundings_rgb": surroundings_of(planes_rgb, masks),
         "mask": mask_planes(masks),
-        "light_rgb": light_of(planes_rgb, masks),
+        "light_rgb": light_of(planes_rgb, conditions.points_px, masks),
         "points_px": conditions.points_px,
         "detail_rms": conditions.detail_rms,
         "anchor_unit": unit_rows(anchors_unit),

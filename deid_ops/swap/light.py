@@ -4,19 +4,25 @@ Averages over cells of 16 px still show a beard, glasses, deep eyes. In a clip o
 alone, enlarged and nothing painted, let retail-0095 rank the right one of 15 people first in 40 %
 of the faces. So within the face only a quadratic of place is told for each colour, and in how much
 contrast the shading of the mean face lies on it. At the rim, where the painting must meet what is
-around it, half of what a cell shows beside that passes. Faces of the same clip under thirty keys,
-without the ladder: matched in 0.4 to 0.6 % instead of 1.2 %, ranked first in 21 instead of 25 %.
+around it, half of what a cell shows beside that passes; where an open mouth shows its inside, all
+of it: teeth are expression. Faces of the same clip under thirty keys, without the ladder and before
+mouths counted: matched in 0.6 % instead of 1.2 %, ranked first in 21 instead of 25 %.
 """
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from deid_ops.swap.contract import LIGHT_CELLS
+from deid_ops.swap.crop import CROP_SIZE_PX
+from deid_ops.swap.layout import group_slice
 from deid_ops.types import F32, F64
 
 RIM_KEPT = np.float32(0.5)  # of what a cell at the rim shows beside the even light
 _MOST_SHADING = 1.5  # times that of the mean portrait
+_MOUTH_GAIN = np.float32(4.0)  # a cell counts wholly once a quarter of it lies between the lips
+_SUBPIXEL_BITS = 4
 _RIDGE = 1e-2  # cells; keeps the quadratic tame where a face has few
 _INNER_SHARE = 0.5  # a cell with less of the mask, or beside one with less, is partly rim
 # What portraits show beside their quadratic, in units of the planes: brow and eye sockets, cheeks,
@@ -39,12 +45,13 @@ def shading() -> F32:
     return np.concatenate([half, half[:, ::-1]], axis=1)
 
 
-def told_light(cells: F32, share: F32) -> F32:
+def told_light(cells: F32, share: F32, mouth: F32) -> F32:
     """Return what is told of the light of faces.
 
     Args:
         cells: [n, c, 8, 8] averages over the cells, see `conditions.py: cell_means`.
         share: [n, 1, 8, 8] of each cell that lies in the mask.
+        mouth: [n, 1, 8, 8] of each cell that lies between the lips, see `mouth_shares`.
 
     Returns:
         [n, c, 8, 8]. Doing it twice changes little, so another face may be painted over a painted
@@ -52,8 +59,19 @@ def told_light(cells: F32, share: F32) -> F32:
     """
     even = even_light(cells, share)
     typical = even + _contrast(cells - even, share) * shading()
-    kept = RIM_KEPT * (1.0 - _innerness(share))
+    kept = np.maximum(RIM_KEPT * (1.0 - _innerness(share)), np.minimum(_MOUTH_GAIN * mouth, 1.0))
     return np.asarray(typical + kept * (cells - typical), dtype=np.float32)
+
+
+def mouth_shares(points_px: F32) -> F32:
+    """Return how much of each cell lies between the lips of landmarks [n, 136, 2]: [n, 1, 8, 8]."""
+    cell_px = CROP_SIZE_PX // LIGHT_CELLS
+    drawn = np.zeros((len(points_px), CROP_SIZE_PX, CROP_SIZE_PX), np.float32)
+    for canvas, points in zip(drawn, points_px[:, group_slice("inner_lips")], strict=True):
+        corners = np.rint(np.clip(points, -1e3, 1e3) * 2**_SUBPIXEL_BITS).astype(np.int32)
+        cv2.fillPoly(canvas, [corners], 1.0, shift=_SUBPIXEL_BITS)
+    cells = drawn.reshape(-1, 1, LIGHT_CELLS, cell_px, LIGHT_CELLS, cell_px)
+    return np.asarray(cells.mean(axis=(3, 5)), dtype=np.float32)
 
 
 def even_light(cells: F32, share: F32) -> F32:

@@ -17,7 +17,7 @@ from deid_ops.models.light import (
 )
 from deid_ops.swap.conditions import CELL_PX, mask_planes
 from deid_ops.swap.face_mask import face_masks
-from deid_ops.swap.light import told_light
+from deid_ops.swap.light import mouth_shares, told_light
 from deid_ops.train.augment import (
     EXPRESSION_MIRROR,
     Jitter,
@@ -113,14 +113,18 @@ def wanted_identities(
     return np.where(own[:, None], data.identity_unit[rows], other).astype(np.float32)
 
 
-def light_told(images01: Tensor, mask: Tensor, noised: Tensor) -> tuple[Tensor, Tensor]:
+def light_told(
+    images01: Tensor, points_px: Tensor, mask: Tensor, noised: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return the light [n, 3, 8, 8] that is told of images, and the images in that light.
 
     A noised face [n] shows its own.
     """
     cells = cell_means(images01, mask, CELL_PX)
     share = functional.avg_pool2d(mask, CELL_PX)
-    told = torch.from_numpy(told_light(cells.numpy(), share.numpy()))
+    told = torch.from_numpy(
+        told_light(cells.numpy(), share.numpy(), mouth_shares(points_px.numpy()))
+    )
     light = torch.where(noised[:, None, None, None], cells, told)
     return light, images01 + mask * enlarge_cells(light - cells)
 
@@ -198,7 +202,7 @@ def draw_batch(
     weight = weight * mask
     images = images.contiguous(memory_format=torch.channels_last)
     noised = torch.from_numpy(rng.random(n) < config.noised_share)
-    light, target = light_told(images, mask, noised)
+    light, target = light_told(images, points, mask, noised)
     inside, scalars = degraded(images, light, mask, noised, config, state)
     wanted = wanted_identities(data, rows, own, config, rng)
     return PaintBatch(

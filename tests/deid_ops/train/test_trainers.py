@@ -188,8 +188,8 @@ def test_degraded_hides_the_face_in_both_modes() -> None:
     state = State({}, 5)
     images = torch.rand((2, 3, 128, 128), generator=torch.Generator().manual_seed(0))
     masks = torch.ones((2, 1, 128, 128))
-    noised = torch.tensor([False, True])
-    light, _ = light_told(images, masks, noised)
+    noised, points = torch.tensor([False, True]), torch.full((2, N_POINTS, 2), 64.0)
+    light, _ = light_told(images, points, masks, noised)
     inside, scalars = degraded(images, light, masks, noised, GeneratorTraining(), state)
     assert scalars[0].tolist() == [0.0, 0.0]
     assert scalars[1, 0] == 1.0
@@ -207,7 +207,8 @@ def test_a_face_is_wanted_in_the_light_that_is_told() -> None:
     images[:, :, 48:64, 48:64] += 0.6  # a bright cell within the face
     masks = torch.zeros((2, 1, 128, 128))
     masks[:, :, 16:112, 16:112] = 1.0
-    light, target = light_told(images, masks, torch.tensor([False, True]))
+    points = torch.full((2, N_POINTS, 2), 64.0)
+    light, target = light_told(images, points, masks, torch.tensor([False, True]))
     assert float(light[0, :, 3, 3].mean()) < 0.5 * float(light[1, :, 3, 3].mean())
     assert torch.equal(target[1], images[1])  # a noised face shows its own light
     assert torch.equal(target[0, :, :, :16], images[0, :, :, :16])
