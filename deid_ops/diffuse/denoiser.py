@@ -63,8 +63,8 @@ def normal_noise(shape: tuple[int, ...], random_bytes: ByteSource) -> F32:
 def without_cell_means(noise: F32, masks: Bool) -> F32:
     """Take from noise [n, 3, 128, 128] its mean over each of the 8x8 cells of the light.
 
-    The averages over cells, within the masks [n, 128, 128], are a condition which the swap has been
-    given anyway; noise in them hides nothing and would come out as coloured clouds. Outside the
+    The averages over cells, within the masks [n, 128, 128], hold nothing but the light that the
+    swap was told; noise in them hides nothing and would come out as coloured clouds. Outside the
     masks the result is 0.
     """
     n, channels, size, _ = noise.shape

@@ -1,9 +1,9 @@
 """What keeps a painted face in the light of its footage: brightness, contrast, colour, coarseness.
 
-Convention: images are [n, 3, h, w] RGB in [-1, 1]; "the light" is the 8x8 picture of cell averages
-[n, 3, 8, 8] that the generator is told of the face it replaces. Averages are taken over the face's
-mask alone (`cell_means`): a cell at its rim that held hair or background too would give the skin
-there their colour.
+Convention: images are [n, 3, h, w] RGB in [-1, 1]; "the light" is the 8x8 picture [n, 3, 8, 8] that
+the generator is told of the face it replaces (`swap/light.py`), or the cell averages of a noised
+one. Averages are taken over the face's mask alone (`cell_means`): a cell at its rim that held hair
+or background too would give the skin there their colour.
 """
 
 from __future__ import annotations
@@ -158,8 +158,8 @@ def _mean_where(image: Tensor, weight: Tensor) -> Tensor:
 def without_cell_means(noise: Tensor, mask: Tensor) -> Tensor:
     """Take from noise [n, 3, 128, 128] its mean over each cell of 16x16 px, within the mask.
 
-    What a cell averages to is a condition that the swap has been given anyway; noise in it hides
-    nothing and would be painted as a coloured cloud. Outside the mask the result is 0.
+    What a cell of a swapped face averages to holds nothing but the light that was told; noise in it
+    hides nothing and would be painted as a coloured cloud. Outside the mask the result is 0.
     """
     share = functional.avg_pool2d(mask, CELL_PX)
     means = functional.avg_pool2d(noise * mask, CELL_PX) / share.clamp(min=CELL_PX**-2.0)
