@@ -1,11 +1,10 @@
 """The leak-proof generator: it paints a face it has never seen.
 
 The network receives what surrounds the face, a coarse picture of its light, landmarks drawn on
-the mean face, and the identity to paint. Pixels inside the face's mask reach it only as
-an even light on 8x8 cells (swap, `swap/light.py`) or under noise (diffuse), and as six numbers, the
-strength of their detail.
-What an observer could recover about the person is bounded by those conditions, whatever the
-weights are.
+the mean face, and the identity to paint. Pixels inside the face's mask reach it only as an even
+light on 8x8 cells (swap, `swap/light.py`) or under noise (diffuse), and as six numbers, the
+strength of their detail. What an observer could recover about the person is bounded by those
+conditions, whatever the weights are.
 
 Architecture: U-Net on a 2x pixel-unshuffled image (64 px inside), residual blocks whose group
 norms are modulated by the identity (scale + 1), output added to the coarse picture.

@@ -102,7 +102,13 @@ def mask_planes(masks: Bool) -> F32:
 
 
 def light_of(planes_rgb: F32, points_px: F32, masks: Bool) -> F32:
-    """Return the light that is told of faces, [n, 3, 8, 8]."""
+    """Return the light that is told of faces, [n, 3, 8, 8] in [0, 1].
+
+    Args:
+        planes_rgb: [n, 3, 128, 128] in [0, 1].
+        points_px: [n, 136, 2] retargeted landmarks in crop pixels.
+        masks: [n, 128, 128] what is replaced.
+    """
     cells = cell_means(planes_rgb, masks, LIGHT_CELLS)
     return told_light(cells, cell_shares(masks), mouth_shares(points_px))
 

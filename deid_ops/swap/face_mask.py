@@ -20,11 +20,11 @@ import cv2
 import numpy as np
 
 from deid_ops.swap.crop import CROP_SIZE_PX, INNER_MASK, TEMPLATE_PX, blend_weights
-from deid_ops.types import F32, U8, Bool
+from deid_ops.types import F32, I32, U8, Bool
 
 MARGIN_PX = 6  # beyond the outermost landmarks
 _CORE_MARGIN_PX = 11  # around eyes, nose and mouth, where the crop's template has them
-_SUBPIXEL_BITS = 4
+SUBPIXEL_BITS = 4  # of the corners that OpenCV's polygons are drawn from
 _PART_EDGES_Y_PX = (33.0, 76.0)  # between forehead and brows, between nose and mouth
 _PART_RAMP_PX = 10.0
 
@@ -72,6 +72,11 @@ def blended(originals_bgr: U8, painted_bgr: U8, weights: U8) -> U8:
     return np.asarray(np.rint(mixed), dtype=np.uint8)
 
 
+def fixed_point(points_px: F32) -> I32:
+    """Return corners [..., 2] in pixels as OpenCV draws them with `shift=SUBPIXEL_BITS`."""
+    return np.asarray(np.rint(np.clip(points_px, -1e3, 1e3) * 2**SUBPIXEL_BITS), dtype=np.int32)
+
+
 def part_rows() -> F32:
     """Return how much every row belongs to forehead, eyes and nose, mouth and chin, [3, 128].
 
@@ -84,10 +89,9 @@ def part_rows() -> F32:
 
 
 def _hull(points_px: F32, margin_px: int) -> Bool:
-    hull = cv2.convexHull(np.asarray(points_px, dtype=np.float32))
+    hull = np.asarray(cv2.convexHull(np.asarray(points_px, dtype=np.float32)), dtype=np.float32)
     canvas = np.zeros((CROP_SIZE_PX, CROP_SIZE_PX), np.uint8)
-    corners = np.rint(np.clip(hull, -1e3, 1e3) * 2**_SUBPIXEL_BITS).astype(np.int32)
-    cv2.fillConvexPoly(canvas, corners, 1, shift=_SUBPIXEL_BITS)
+    cv2.fillConvexPoly(canvas, fixed_point(hull), 1, shift=SUBPIXEL_BITS)
     side = 2 * margin_px + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     return np.asarray(cv2.dilate(canvas, disc), dtype=np.bool_)

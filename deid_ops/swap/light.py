@@ -16,13 +16,13 @@ import numpy as np
 
 from deid_ops.swap.contract import LIGHT_CELLS
 from deid_ops.swap.crop import CROP_SIZE_PX
+from deid_ops.swap.face_mask import SUBPIXEL_BITS, fixed_point
 from deid_ops.swap.layout import group_slice
 from deid_ops.types import F32, F64
 
-RIM_KEPT = np.float32(0.5)  # of what a cell at the rim shows beside the even light
+_RIM_KEPT = np.float32(0.5)  # of what a cell at the rim shows beside the even light
 _MOST_SHADING = 1.5  # times that of the mean portrait
 _MOUTH_GAIN = np.float32(4.0)  # a cell counts wholly once a quarter of it lies between the lips
-_SUBPIXEL_BITS = 4
 _RIDGE = 1e-2  # cells; keeps the quadratic tame where a face has few
 _INNER_SHARE = 0.5  # a cell with less of the mask, or beside one with less, is partly rim
 # What portraits show beside their quadratic, in units of the planes: brow and eye sockets, cheeks,
@@ -59,23 +59,34 @@ def told_light(cells: F32, share: F32, mouth: F32) -> F32:
     """
     even = even_light(cells, share)
     typical = even + _contrast(cells - even, share) * shading()
-    kept = np.maximum(RIM_KEPT * (1.0 - _innerness(share)), np.minimum(_MOUTH_GAIN * mouth, 1.0))
+    kept = np.maximum(_RIM_KEPT * (1.0 - _innerness(share)), np.minimum(_MOUTH_GAIN * mouth, 1.0))
     return np.asarray(typical + kept * (cells - typical), dtype=np.float32)
 
 
 def mouth_shares(points_px: F32) -> F32:
-    """Return how much of each cell lies between the lips of landmarks [n, 136, 2]: [n, 1, 8, 8]."""
+    """Return how much of each cell lies between the lips, [n, 1, 8, 8] in [0, 1].
+
+    Args:
+        points_px: [n, 136, 2] landmarks in crop pixels.
+    """
     cell_px = CROP_SIZE_PX // LIGHT_CELLS
     drawn = np.zeros((len(points_px), CROP_SIZE_PX, CROP_SIZE_PX), np.float32)
     for canvas, points in zip(drawn, points_px[:, group_slice("inner_lips")], strict=True):
-        corners = np.rint(np.clip(points, -1e3, 1e3) * 2**_SUBPIXEL_BITS).astype(np.int32)
-        cv2.fillPoly(canvas, [corners], 1.0, shift=_SUBPIXEL_BITS)
+        cv2.fillPoly(canvas, [fixed_point(points)], 1.0, shift=SUBPIXEL_BITS)
     cells = drawn.reshape(-1, 1, LIGHT_CELLS, cell_px, LIGHT_CELLS, cell_px)
     return np.asarray(cells.mean(axis=(3, 5)), dtype=np.float32)
 
 
 def even_light(cells: F32, share: F32) -> F32:
-    """Fit a quadratic of place to the cells [n, c, 8, 8], weighted by their share in the mask."""
+    """Fit a quadratic of place to the cells of each face and colour.
+
+    Args:
+        cells: [n, c, 8, 8] averages over the cells.
+        share: [n, 1, 8, 8] of each cell that lies in the mask; the weight of the fit.
+
+    Returns:
+        [n, c, 8, 8], in the units of `cells`.
+    """
     n, channels = cells.shape[:2]
     basis = _quadratic()
     weight = share.reshape(n, LIGHT_CELLS**2).astype(np.float64)

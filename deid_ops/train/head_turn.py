@@ -16,6 +16,7 @@ from deid_ops.swap.crop import CROP_SIZE_PX
 from deid_ops.swap.retarget import rotation_matrices
 from deid_ops.types import F32, U8
 
+MESH_STEP = 4  # of a teacher's 478 landmarks, every so many are enough to draw a head along
 _CELLS = 16  # the displacement is computed at this many places a side
 _BORDER_POINTS = 8  # a side, which stay
 _DEEPEST = 0.95  # share of the landmarks that lie nearer than the middle between the ears
@@ -35,7 +36,7 @@ def turn(crop: U8, mesh_xyz_px: F32, rng: np.random.Generator, most_deg: float) 
         rng: draws the angles.
         most_deg: about either axis.
     """
-    return drawn_along(crop, mesh_xyz_px, turned(mesh_xyz_px, rng, most_deg))
+    return drawn_along(crop, mesh_xyz_px, turned_head(mesh_xyz_px, rng, most_deg))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class TurnedHead:
         return TurnedHead(self.mesh_xyz_px[::step], self.in_view[::step])
 
 
-def turned(mesh_xyz_px: F32, rng: np.random.Generator, most_deg: float) -> TurnedHead:
+def turned_head(mesh_xyz_px: F32, rng: np.random.Generator, most_deg: float) -> TurnedHead:
     """Turn landmarks [k, 3] about their centre, up to `most_deg` about either axis.
 
     What the camera sees is told by a ball: its centre lies between the ears, the deepest points.

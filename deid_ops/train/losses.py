@@ -121,7 +121,13 @@ def seam(mask: Tensor) -> Tensor:
 
 
 def light_difference(output01: Tensor, light01: Tensor, mask: Tensor) -> Tensor:
-    """Mean absolute difference of cell averages [n, 3, 8, 8]: the light is as told."""
+    """Mean absolute difference of cell averages: the light is as told, the texture is free.
+
+    Args:
+        output01: [n, 3, 128, 128] painted crops.
+        light01: [n, 3, 8, 8] what was told.
+        mask: [n, 1, 128, 128] 1 where was painted.
+    """
     share = functional.avg_pool2d(mask, CELL_PX)
     apart = (cell_means(output01, mask, CELL_PX) - light01).abs() * share
     return apart.sum() / (share.sum() * output01.shape[1] + 1e-6)

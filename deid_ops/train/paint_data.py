@@ -9,11 +9,9 @@ import numpy as np
 from deid_ops.swap.crop import CROP_SIZE_PX
 from deid_ops.swap.retarget import FaceShape, retarget
 from deid_ops.train.data import Pack
-from deid_ops.train.head_turn import drawn_along, turned
+from deid_ops.train.head_turn import MESH_STEP, drawn_along, turned_head
 from deid_ops.train.shape import layout_points, pose_labels
 from deid_ops.types import F32, I64, U8
-
-_MESH_STEP = 4  # every so many landmarks carry a turned head's picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +22,11 @@ class PaintData:
     inside_bits: U8  # [n, 2048]
     mesh_xyz_px: F32  # [n, 478, 3]
     points_px: F32  # [n, 136, 2] retargeted
-    pose_deg: F32
-    expression: F32
-    identity_unit: F32
+    pose_deg: F32  # [n, 3] roll, pitch, yaw
+    expression: F32  # [n, 52]
+    identity_unit: F32  # [n, 128]
     anchors_unit: F32  # [m, 128], may be empty
-    shape: FaceShape
+    shape: FaceShape  # on which landmarks are retargeted
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,7 @@ class PaintFaces:
     crops_rgb: U8  # [n, 128, 128, 3]
     inside: F32  # [n, 128, 128] 1 where the picture is
     points_px: F32  # [n, 136, 2] retargeted
-    pose_deg: F32  # [n, 3]
+    pose_deg: F32  # [n, 3] roll, pitch, yaw
 
 
 def load_paint_data(
@@ -74,7 +72,7 @@ def faces_at(
         data: the faces.
         rows: [n] which.
         turn_share: of the heads that are turned.
-        turn_deg: at most, about either axis.
+        turn_deg: at most so many degrees, about either axis.
         rng: draws which, and the angles.
     """
     bits = np.unpackbits(data.inside_bits[rows], axis=1)
@@ -101,10 +99,10 @@ def _turn_heads(
     """Turn the chosen of the faces in their arrays, which are copies of the data's."""
     meshes = []
     for row in chosen:
-        mesh = data.mesh_xyz_px[rows[row], ::_MESH_STEP]
+        mesh = data.mesh_xyz_px[rows[row], ::MESH_STEP]
         picture = np.dstack([faces.crops_rgb[row], faces.inside[row] * 255.0]).astype(np.uint8)
-        head = turned(data.mesh_xyz_px[rows[row]], rng, turn_deg)
-        drawn = drawn_along(picture, mesh, head.every(_MESH_STEP))
+        head = turned_head(data.mesh_xyz_px[rows[row]], rng, turn_deg)
+        drawn = drawn_along(picture, mesh, head.every(MESH_STEP))
         faces.crops_rgb[row], faces.inside[row] = drawn[..., :3], drawn[..., 3] > 254
         meshes.append(head.mesh_xyz_px)
     after = np.stack(meshes)

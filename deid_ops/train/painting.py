@@ -42,7 +42,7 @@ class GeneratorTraining:
     ema: float = 0.997
     seed: int = 21
     bf16: bool = False
-    features_from: float = 0.12  # share of the steps before which only the L1 loss counts
+    features_from: float = 0.12  # share of the steps; before, while none is swapped, L1 alone
     identity_from: float = 0.45  # share of the steps after which the identity phase begins
     swapped_share: float = 0.5
     anchor_share: float = 0.5  # of the swapped ones: from the bank, where one is given
@@ -113,12 +113,18 @@ def wanted_identities(
     return np.where(own[:, None], data.identity_unit[rows], other).astype(np.float32)
 
 
-def light_told(
+def light_and_target(
     images01: Tensor, points_px: Tensor, mask: Tensor, noised: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the light [n, 3, 8, 8] that is told of images, and the images in that light.
+    """Return the light that is told of faces, [n, 3, 8, 8], and the faces in that light.
 
-    A noised face [n] shows its own.
+    The second is what a face painted back should look like: it cannot show what was not told.
+
+    Args:
+        images01: [n, 3, 128, 128] in [0, 1].
+        points_px: [n, 136, 2] retargeted landmarks in crop pixels.
+        mask: [n, 1, 128, 128] 1 where to paint.
+        noised: [n] bool; such a face is shown under noise and keeps its own light.
     """
     cells = cell_means(images01, mask, CELL_PX)
     share = functional.avg_pool2d(mask, CELL_PX)
@@ -137,7 +143,19 @@ def degraded(
     config: GeneratorTraining,
     state: State,
 ) -> tuple[Tensor, Tensor]:
-    """Return what the network may know of the inside, and its two scalars."""
+    """Return what the network may know of the inside, and its two scalars.
+
+    Args:
+        images01: [n, 3, 128, 128] in [0, 1].
+        light01: [n, 3, 8, 8] of `light_and_target`.
+        mask: [n, 1, 128, 128] 1 where to paint.
+        noised: [n] bool, which faces are shown under noise instead of as their light.
+        config: the noise's range.
+        state: draws the noise.
+
+    Returns:
+        `inside` [n, 3, 128, 128] in about [-1, 1], scalars [n, 2] as in the generator.
+    """
     n = len(images01)
     x = images01 * 2.0 - 1.0
     light = enlarge_cells(light01 * 2.0 - 1.0)
@@ -202,7 +220,7 @@ def draw_batch(
     weight = weight * mask
     images = images.contiguous(memory_format=torch.channels_last)
     noised = torch.from_numpy(rng.random(n) < config.noised_share)
-    light, target = light_told(images, points, mask, noised)
+    light, target = light_and_target(images, points, mask, noised)
     inside, scalars = degraded(images, light, mask, noised, config, state)
     wanted = wanted_identities(data, rows, own, config, rng)
     return PaintBatch(

@@ -22,10 +22,9 @@ import numpy as np
 
 from deid_ops.swap.crop import CROP_OFFSET_XY_PX, CROP_SIZE_PX, ENCODER_SIZE_PX
 from deid_ops.train.data import Pack
-from deid_ops.train.head_turn import turn
+from deid_ops.train.head_turn import MESH_STEP, turn
 from deid_ops.types import F32, F64, I64, U8
 
-_MESH_STEP = 4  # of the teacher's landmarks, every so many carry a turned head
 FIELD_CELLS = 4  # random fields have this many values a side, smoothly enlarged
 
 
@@ -127,7 +126,7 @@ def varied_pictures(
         chances: [n] of each training face to be drawn, sum 1; None draws all alike.
     """
     rows, whole, crops = pack.rows(0), pack.whole_rows(0), pack.columns["crops_rgb"]
-    mesh = pack.columns["mesh_xyz_px"][:, ::_MESH_STEP]
+    mesh = pack.columns["mesh_xyz_px"][:, ::MESH_STEP]
 
     def faces(chosen: I64) -> PackCrops:
         return PackCrops(crops[chosen], pack.inside(chosen), mesh[chosen])

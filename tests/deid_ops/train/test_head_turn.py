@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from deid_ops.train.head_turn import TurnedHead, drawn_along, turn, turned
+from deid_ops.train.head_turn import TurnedHead, drawn_along, turn, turned_head
 
 
 def _spots(points: np.ndarray) -> np.ndarray:
@@ -47,7 +47,7 @@ def test_what_goes_behind_the_edge_moves_nothing() -> None:
     directions = rng.normal(size=(400, 3))
     directions[:, 2] = -np.abs(directions[:, 2])  # towards the camera
     ball = 64 + 40 * directions / np.linalg.norm(directions, axis=1, keepdims=True)
-    head = turned(ball.astype(np.float32), np.random.default_rng(0), 40.0)
+    head = turned_head(ball.astype(np.float32), np.random.default_rng(0), 40.0)
     moved_to_the_edge = np.linalg.norm(head.mesh_xyz_px[:, :2] - 64, axis=1) < 25
     assert head.in_view[moved_to_the_edge].mean() > 0.95
     assert 0.05 < (head.in_view < 0.2).mean() < 0.4

@@ -25,7 +25,7 @@ from deid_ops.train.paint_data import load_paint_data
 from deid_ops.train.painting import (
     GeneratorTraining,
     degraded,
-    light_told,
+    light_and_target,
     wanted_identities,
 )
 
@@ -189,7 +189,7 @@ def test_degraded_hides_the_face_in_both_modes() -> None:
     images = torch.rand((2, 3, 128, 128), generator=torch.Generator().manual_seed(0))
     masks = torch.ones((2, 1, 128, 128))
     noised, points = torch.tensor([False, True]), torch.full((2, N_POINTS, 2), 64.0)
-    light, _ = light_told(images, points, masks, noised)
+    light, _ = light_and_target(images, points, masks, noised)
     inside, scalars = degraded(images, light, masks, noised, GeneratorTraining(), state)
     assert scalars[0].tolist() == [0.0, 0.0]
     assert scalars[1, 0] == 1.0
@@ -208,7 +208,7 @@ def test_a_face_is_wanted_in_the_light_that_is_told() -> None:
     masks = torch.zeros((2, 1, 128, 128))
     masks[:, :, 16:112, 16:112] = 1.0
     points = torch.full((2, N_POINTS, 2), 64.0)
-    light, target = light_told(images, points, masks, torch.tensor([False, True]))
+    light, target = light_and_target(images, points, masks, torch.tensor([False, True]))
     assert float(light[0, :, 3, 3].mean()) < 0.5 * float(light[1, :, 3, 3].mean())
     assert torch.equal(target[1], images[1])  # a noised face shows its own light
     assert torch.equal(target[0, :, :, :16], images[0, :, :, :16])
