@@ -11,9 +11,11 @@ from deid_ops.inference.session import CPU, Runtime
 from deid_ops.metrics.attributes import rotation_from_euler
 from deid_ops.metrics.utility import FaceAttributes, attributes_from_mesh
 from deid_ops.swap.attributes import AttributeReader as AttributeNetwork
+from deid_ops.swap.attributes import Attributes
+from deid_ops.swap.conditions import to_planes
 from deid_ops.swap.crop import CROP_SIZE_PX
-from deid_ops.swap.layout import MESH_INDEX
-from deid_ops.train.teachers import MESH_POINTS, Teachers
+from deid_ops.swap.layout import MESH_INDEX, MESH_POINTS, mesh_mirror, mirrored_points
+from deid_ops.train.teachers import Teachers
 from deid_ops.types import F32, U8
 
 _BATCH = 16
@@ -22,31 +24,47 @@ _BATCH = 16
 class TeacherReader:
     """MediaPipe's mesh and expression networks, from which the generator's own network learned.
 
+    Each crop is read as it is and mirrored. On small faces in a street the two readings are 4.8 %
+    of the eye distance apart, more than what is to be measured; their mean is what counts.
+
     Args:
         folder: holds `mp_face_landmarks.onnx` and `mp_blendshapes.onnx`, see `Teachers`.
         threads: CPU threads.
     """
 
-    name = "mediapipe_mesh"
+    name = "mediapipe_mesh_both_ways"
 
     def __init__(self, folder: Path, threads: int = 2) -> None:
         self._teachers = Teachers(folder, threads)
+        self._partner = mesh_mirror()
 
     def read(self, crops_bgr: U8) -> FaceAttributes:
-        """Read `[n, 256, 256, 3]` crops."""
-        parts = [
-            self._read(crops_bgr[i : i + _BATCH]) for i in range(0, max(len(crops_bgr), 1), _BATCH)
-        ]
-        return FaceAttributes(
-            *(
-                np.concatenate([getattr(part, name) for part in parts])
-                for name in ("points_xy_px", "rotation", "gaze_deg", "expression", "present")
-            )
-        )
+        """Read `[n, 256, 256, 3]` crops; sure of a face are those whose both readings are."""
+        (first, sure), (second, sure_mirrored) = self._meshes(crops_bgr)
+        return self._attributes((first + second) / 2, np.minimum(sure, sure_mirrored))
 
-    def _read(self, crops_bgr: U8) -> FaceAttributes:
-        mesh, presence = self._teachers.mesh(np.ascontiguousarray(crops_bgr[..., ::-1]))
-        return attributes_from_mesh(mesh, self._teachers.expression(mesh), presence)
+    def both_ways(self, crops_bgr: U8) -> tuple[FaceAttributes, FaceAttributes]:
+        """Read crops as they are, and mirrored with the reading mirrored back."""
+        first, second = self._meshes(crops_bgr)
+        return self._attributes(*first), self._attributes(*second)
+
+    def _meshes(self, crops_bgr: U8) -> tuple[tuple[F32, F32], tuple[F32, F32]]:
+        """Return two readings: landmarks [n, 478, 3] in pixels of the 128 px crop, presence [n]."""
+        crops_rgb = crops_bgr[..., ::-1]
+        mesh, sure = self._mesh(crops_rgb)
+        mirrored, sure_mirrored = self._mesh(crops_rgb[:, :, ::-1])
+        return (mesh, sure), (mirrored_points(mirrored, self._partner, CROP_SIZE_PX), sure_mirrored)
+
+    def _mesh(self, crops_rgb: U8) -> tuple[F32, F32]:
+        starts = range(0, max(len(crops_rgb), 1), _BATCH)
+        parts = [
+            self._teachers.mesh(np.ascontiguousarray(crops_rgb[i : i + _BATCH])) for i in starts
+        ]
+        meshes, presences = zip(*parts, strict=True)
+        return np.concatenate(meshes), np.concatenate(presences)
+
+    def _attributes(self, mesh_xyz_px: F32, presence: F32) -> FaceAttributes:
+        return attributes_from_mesh(mesh_xyz_px, self._teachers.expression(mesh_xyz_px), presence)
 
 
 class OwnReader:
@@ -68,17 +86,29 @@ class OwnReader:
 
     def read(self, crops_bgr: U8) -> FaceAttributes:
         """Read `[n, 256, 256, 3]` crops."""
-        size = (CROP_SIZE_PX, CROP_SIZE_PX)
-        small = [cv2.resize(c, size, interpolation=cv2.INTER_AREA)[..., ::-1] for c in crops_bgr]
-        planes = np.stack(small).transpose(0, 3, 1, 2).astype(np.float32) / 255.0
-        found = self._network.read(np.ascontiguousarray(planes))
-        return FaceAttributes(
-            found.points_px,
-            rotation_from_euler(found.pose_deg),
-            gaze_of_points(found.points_px),
-            found.expression,
-            np.ones(len(crops_bgr), np.bool_),
-        )
+        return _as_face_attributes(self._network.read(_planes(crops_bgr)))
+
+    def both_ways(self, crops_bgr: U8) -> tuple[FaceAttributes, FaceAttributes]:
+        """Read crops as they are, and mirrored with the reading mirrored back."""
+        first, second = self._network.both_ways(_planes(crops_bgr))
+        return _as_face_attributes(first), _as_face_attributes(second)
+
+
+def _planes(crops_bgr: U8) -> F32:
+    size = (CROP_SIZE_PX, CROP_SIZE_PX)
+    return to_planes(
+        np.stack([cv2.resize(c, size, interpolation=cv2.INTER_AREA) for c in crops_bgr])
+    )
+
+
+def _as_face_attributes(found: Attributes) -> FaceAttributes:
+    return FaceAttributes(
+        found.points_px,
+        rotation_from_euler(found.pose_deg),
+        gaze_of_points(found.points_px),
+        found.expression,
+        np.ones(len(found.points_px), np.bool_),
+    )
 
 
 def gaze_of_points(points_px: F32) -> F32:

@@ -65,7 +65,6 @@ def ship_attributes(net: AttributeNet, shape: FaceShape, about: Mapping[str, str
         buffer,
         mean_xyz=shape.mean_xyz.astype(np.float32),
         basis_xyz=shape.basis_xyz.astype(np.float16),
-        mirror=shape.mirror.astype(np.int32),
     )
     face = {FACE_SHAPE_KEY: base64.b64encode(buffer.getvalue()).decode()}
     return _ship(AttributeExport(net), [_images(2)], ATTRIBUTES, {**about, **face})

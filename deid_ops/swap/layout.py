@@ -3,11 +3,17 @@
 The attribute network predicts `N_POINTS` points; heat maps are drawn one channel per group. The
 numbers are indices into MediaPipe's canonical face mesh with irises (468 + 10 points).
 "Left" is the left of the image, as in `deid_ops.types`.
+
+Mirrored, a point becomes its partner on the other side, and so does an expression coefficient.
 """
 
 from __future__ import annotations
 
 from typing import Final
+
+import numpy as np
+
+from deid_ops.types import F32, I64
 
 _GROUPS: Final[dict[str, tuple[int, ...]]] = {
     "contour": (
@@ -87,6 +93,20 @@ MESH_INDEX: Final = tuple(i for points in _GROUPS.values() for i in points)
 N_POINTS: Final = len(MESH_INDEX)
 N_GROUPS: Final = len(GROUP_NAMES)
 N_EXPRESSION: Final = 52
+MESH_POINTS: Final = 478
+
+# (left, right, how many in a row): partners in the mesh. The other 28 points lie in the middle.
+_MESH_PARTNERS: Final = (
+    *((3, 248, 1), (7, 249, 1), (20, 250, 74), (95, 324, 56), (153, 380, 11), (165, 391, 3)),
+    *((169, 394, 6), (176, 400, 19), (196, 419, 1), (198, 420, 1), (201, 421, 47)),
+    *((468, 473, 1), (469, 476, 1), (470, 475, 1), (471, 474, 1), (472, 477, 1)),
+)
+# Partners among the 52 coefficients, in the order of MediaPipe's names.
+_EXPRESSION_PARTNERS: Final = (
+    *((1, 2), (4, 5), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16), (17, 18), (19, 20), (21, 22)),
+    *((24, 26), (28, 29), (30, 31), (33, 39), (34, 35), (36, 37), (44, 45), (46, 47), (48, 49)),
+    (50, 51),
+)
 
 
 def group_slice(name: str) -> slice:
@@ -107,3 +127,41 @@ def group_slice(name: str) -> slice:
 def position_of(mesh_index: int) -> int:
     """Return the position of a mesh point in the `N_POINTS` order."""
     return MESH_INDEX.index(mesh_index)
+
+
+def mesh_mirror() -> I64:
+    """Return, for every point of the mesh, its partner on the other side [478].
+
+    Example:
+        >>> mesh_mirror()[[33, 263, 1]].tolist()  # outer corners of the eyes, tip of the nose
+        [263, 33, 1]
+    """
+    partner = np.arange(MESH_POINTS)
+    for left, right, count in _MESH_PARTNERS:
+        partner[left : left + count] = np.arange(right, right + count)
+        partner[right : right + count] = np.arange(left, left + count)
+    return partner
+
+
+def _expression_mirror() -> I64:
+    partner = np.arange(N_EXPRESSION)
+    for left, right in _EXPRESSION_PARTNERS:
+        partner[[left, right]] = right, left
+    return partner
+
+
+POINT_MIRROR: Final = np.array([MESH_INDEX.index(int(i)) for i in mesh_mirror()[list(MESH_INDEX)]])
+EXPRESSION_MIRROR: Final = _expression_mirror()
+
+
+def mirrored_points(points_px: F32, partner: I64, size_px: int) -> F32:
+    """Return landmarks [n, k, d] of pictures of a width, mirrored left to right.
+
+    Args:
+        points_px: the first of the `d` coordinates is x.
+        partner: [k] of each point, `POINT_MIRROR` or `mesh_mirror()`.
+        size_px: width of the picture.
+    """
+    out = points_px[:, partner].copy()
+    out[..., 0] = size_px - 1 - out[..., 0]
+    return out

@@ -58,12 +58,10 @@ class FaceShape:
     Attributes:
         mean_xyz: [136, 3], expression coefficients at zero.
         basis_xyz: [52, 136, 3], displacement for each coefficient at one.
-        mirror: [136] the point on the other side of the face.
     """
 
     mean_xyz: F32
     basis_xyz: F32
-    mirror: F32
 
     def __post_init__(self) -> None:
         """Compare the shapes."""
@@ -82,7 +80,7 @@ class FaceShape:
         if not path.is_file():
             raise SetupError(f"{path}: the mean face is missing; run `deid train attributes`")
         with np.load(path, allow_pickle=False) as data:
-            return cls(data["mean_xyz"], data["basis_xyz"], data["mirror"])
+            return cls(data["mean_xyz"], data["basis_xyz"])
 
     def save(self, path: Path, meta: dict[str, Any]) -> None:
         """Write `face_shape.npz`, with `meta` as JSON text."""
@@ -90,7 +88,6 @@ class FaceShape:
             path,
             mean_xyz=self.mean_xyz.astype(np.float32),
             basis_xyz=self.basis_xyz.astype(np.float32),
-            mirror=self.mirror.astype(np.int32),
             meta=np.array(json.dumps(meta)),
         )
 

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from deid_ops.swap.retarget import FaceShape
 from deid_ops.train.augment import (
-    EXPRESSION_MIRROR,
     Jitter,
     lower_resolution,
+    mirror_expression,
     mirror_points,
     mirror_pose,
     move_points,
@@ -134,13 +134,12 @@ def load_labels(
     )
 
 
-def stored_lessons(labels: AttributeLabels, shape: FaceShape, batch: int) -> Lessons:
+def stored_lessons(labels: AttributeLabels, batch: int) -> Lessons:
     """Return a source of lessons from the labels of a pack."""
-    mirror = torch.from_numpy(shape.mirror.astype(np.int64))
 
     def lesson(rng: np.random.Generator) -> AttributeLesson:
         rows = rng.integers(0, len(labels.points_px), batch)
-        return jittered(AttributeLesson.of(labels.take(rows)), mirror, rng)
+        return jittered(AttributeLesson.of(labels.take(rows)), rng)
 
     return lesson
 
@@ -182,17 +181,16 @@ def online_lessons(
     return lesson
 
 
-def jittered(lesson: AttributeLesson, mirror: Tensor, rng: np.random.Generator) -> AttributeLesson:
-    """Return the crops jittered and their labels moved along; `mirror` [136] as in `FaceShape`."""
+def jittered(lesson: AttributeLesson, rng: np.random.Generator) -> AttributeLesson:
+    """Return the crops jittered and their labels moved along."""
     jitter, n = Jitter(), len(lesson.images01)
     images, points = lesson.images01, lesson.points_px
     pose, expression = lesson.pose_deg, lesson.expression
     flip = torch.from_numpy(rng.random(n) < 0.5)
     images = torch.where(flip[:, None, None, None], images.flip(3), images)
-    points = torch.where(flip[:, None, None], mirror_points(points, mirror), points)
+    points = torch.where(flip[:, None, None], mirror_points(points), points)
     pose = torch.where(flip[:, None], mirror_pose(pose), pose)
-    mirrored = expression[:, torch.from_numpy(EXPRESSION_MIRROR)]
-    expression = torch.where(flip[:, None], mirrored, expression)
+    expression = torch.where(flip[:, None], mirror_expression(expression), expression)
     matrix = random_similarity(n, rng, jitter)
     roll = torch.rad2deg(torch.atan2(matrix[:, 1, 0], matrix[:, 0, 0]))
     pose = pose + torch.stack([roll, torch.zeros_like(roll), torch.zeros_like(roll)], 1)

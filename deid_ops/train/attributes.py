@@ -130,7 +130,7 @@ def train_attributes(
         lessons: of `online_lessons`; without them the pack's labels are fitted.
     """
     labels = load_labels(pack, shape, 0)
-    lessons = lessons or stored_lessons(labels, shape, config.batch)
+    lessons = lessons or stored_lessons(labels, config.batch)
     torch.manual_seed(config.seed)
     net = start_from or AttributeNet(torch.from_numpy(labels.points_px.mean(0)))
     channels_last(net).train()

@@ -13,16 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from deid_ops.swap.crop import CROP_SIZE_PX
-
-# Left/right partners among the 52 coefficients, in the order of MediaPipe's names.
-EXPRESSION_PAIRS = (
-    *((1, 2), (4, 5), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16), (17, 18), (19, 20), (21, 22)),
-    *((24, 26), (28, 29), (30, 31), (33, 39), (34, 35), (36, 37), (44, 45), (46, 47), (48, 49)),
-    (50, 51),
-)
-EXPRESSION_MIRROR = np.arange(52)
-for _a, _b in EXPRESSION_PAIRS:
-    EXPRESSION_MIRROR[[_a, _b]] = _b, _a
+from deid_ops.swap.layout import EXPRESSION_MIRROR, POINT_MIRROR
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +86,9 @@ def lower_resolution(images: Tensor, rng: np.random.Generator, jitter: Jitter) -
     return out
 
 
-def mirror_points(points_px: Tensor, mirror: Tensor) -> Tensor:
-    """Mirror landmarks [n, k, 2] left to right; `mirror` [k] names the partner of each point."""
-    out = points_px[:, mirror].clone()
+def mirror_points(points_px: Tensor) -> Tensor:
+    """Mirror landmarks [n, 136, 2] left to right."""
+    out = points_px[:, torch.from_numpy(POINT_MIRROR)].clone()
     out[..., 0] = CROP_SIZE_PX - 1 - out[..., 0]
     return out
 
@@ -105,3 +96,8 @@ def mirror_points(points_px: Tensor, mirror: Tensor) -> Tensor:
 def mirror_pose(pose_deg: Tensor) -> Tensor:
     """Mirror (roll, pitch, yaw): roll and yaw change sign."""
     return pose_deg * torch.tensor([-1.0, 1.0, -1.0])
+
+
+def mirror_expression(expression: Tensor) -> Tensor:
+    """Mirror coefficients [n, 52]: those of the left and of the right change places."""
+    return expression[:, torch.from_numpy(EXPRESSION_MIRROR)]

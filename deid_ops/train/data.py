@@ -36,8 +36,9 @@ import numpy.typing as npt
 
 from deid_ops.errors import InputError, SetupError
 from deid_ops.swap.crop import CROP_SIZE_PX, crop_matrices, warp_crop
+from deid_ops.swap.layout import MESH_POINTS
 from deid_ops.train.sources import LandmarkFinder, SourceImage, decode_bgr
-from deid_ops.train.teachers import MESH_POINTS, MESH_SIZE_PX, Labels, Teachers, sharpness
+from deid_ops.train.teachers import MESH_SIZE_PX, Labels, Teachers, sharpness
 from deid_ops.types import F32, U8, Bool
 
 FORMAT_VERSION = 1

@@ -166,11 +166,10 @@ def train_generator(
     state = State(parts, config.seed)
     if resume and checkpoint is not None:
         state.load(checkpoint)
-    mirror = torch.from_numpy(shape.mirror.astype(np.int64))
 
     def step(number: int) -> Mapping[str, float]:
         swapping = number >= config.identity_from * budget.max_steps
-        batch = draw_batch(data, config, state, mirror, net.part_rows, swapping=swapping)
+        batch = draw_batch(data, config, state, net.part_rows, swapping=swapping)
         stable = swapping and number % config.stable_every == 0
         losses, output = paint_losses(
             net,

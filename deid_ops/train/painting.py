@@ -19,9 +19,9 @@ from deid_ops.swap.conditions import CELL_PX, mask_planes
 from deid_ops.swap.face_mask import face_masks
 from deid_ops.swap.light import mouth_shares, told_light
 from deid_ops.train.augment import (
-    EXPRESSION_MIRROR,
     Jitter,
     lower_resolution,
+    mirror_expression,
     mirror_points,
     mirror_pose,
 )
@@ -190,7 +190,6 @@ def draw_batch(
     data: PaintData,
     config: GeneratorTraining,
     state: State,
-    mirror: Tensor,
     part_rows: Tensor,
     *,
     swapping: bool,
@@ -206,12 +205,11 @@ def draw_batch(
     flip = torch.from_numpy(rng.random(n) < 0.5)
     images = torch.where(flip[:, None, None, None], images.flip(3), images)
     weight = torch.where(flip[:, None, None, None], weight.flip(3), weight)
-    points = torch.where(flip[:, None, None], mirror_points(points, mirror), points)
+    points = torch.where(flip[:, None, None], mirror_points(points), points)
     pose = torch.where(flip[:, None], mirror_pose(pose), pose)
     grey = torch.from_numpy(rng.random(n) < config.grey_share)[:, None, None, None]
     images = torch.where(grey, images.mean(1, keepdim=True).expand_as(images), images)
     images = as_filmed(images, config, rng)
-    mirrored = expression[:, torch.from_numpy(EXPRESSION_MIRROR)]
     noise = rng.normal(0.0, config.point_jitter_px, (n, 1, 2)).astype(np.float32)
     points = points + torch.from_numpy(noise)
     low, high = config.mask_margin_px
@@ -232,7 +230,7 @@ def draw_batch(
         points,
         detail_strengths(images, weight * part_rows),
         pose,
-        torch.where(flip[:, None], mirrored, expression),
+        torch.where(flip[:, None], mirror_expression(expression), expression),
         torch.from_numpy(data.identity_unit[rows]),
         torch.from_numpy(wanted),
         torch.from_numpy(own),

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 from deid_ops.swap.layout import MESH_INDEX, N_POINTS, position_of
 from deid_ops.swap.retarget import FaceShape, pose_of_rotations
@@ -57,13 +56,6 @@ def align_rotations(mesh_xyz: Floats, mean_xyz: Floats) -> tuple[F32, F32]:
     return rotation.astype(np.float32), (turned + target_centre).astype(np.float32)
 
 
-def mirror_map(mean_xyz: Floats) -> F32:
-    """Return, for every point, the point at the mirrored place of the mean face [136]."""
-    flipped = mean_xyz * np.array([-1.0, 1.0, 1.0])
-    distance = np.linalg.norm(flipped[:, None] - mean_xyz[None], axis=-1)
-    return np.asarray(linear_sum_assignment(distance + distance.T)[1], dtype=np.int32)
-
-
 def fit_shape(mesh_xyz_px: F32, expression: F32) -> FaceShape:
     """Fit the mean face.
 
@@ -84,9 +76,7 @@ def fit_shape(mesh_xyz_px: F32, expression: F32) -> FaceShape:
     weights = np.linalg.solve(
         design.T @ design + penalty, design.T @ aligned.reshape(len(points), -1)
     ).reshape(-1, N_POINTS, 3)
-    return FaceShape(
-        weights[0].astype(np.float32), weights[1:].astype(np.float32), mirror_map(weights[0])
-    )
+    return FaceShape(weights[0].astype(np.float32), weights[1:].astype(np.float32))
 
 
 def layout_points(mesh_xyz_px: F32) -> F32:

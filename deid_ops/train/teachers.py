@@ -16,10 +16,10 @@ import onnxruntime as ort
 
 from deid_ops.errors import SetupError
 from deid_ops.swap.crop import CROP_SIZE_PX, ENCODER_SLICE
+from deid_ops.swap.layout import MESH_POINTS
 from deid_ops.types import F32, U8
 
 MESH_SIZE_PX = 256
-MESH_POINTS = 478
 ENCODER_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 ENCODER_STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 

@@ -60,7 +60,6 @@ def network(tmp_path):
         buffer,
         mean_xyz=mean,
         basis_xyz=np.zeros((N_EXPRESSION, N_POINTS, 3), np.float32),
-        mirror=np.arange(N_POINTS, dtype=np.int32),
     )
     entry = model.metadata_props.add()
     entry.key, entry.value = FACE_SHAPE_KEY, base64.b64encode(buffer.getvalue()).decode()
@@ -70,13 +69,19 @@ def network(tmp_path):
 
 
 def test_own_network_gives_pose_gaze_and_expression(network):
-    read = OwnReader(network, Runtime(threads=1)).read(np.zeros((3, 256, 256, 3), np.uint8))
+    reader, crops = OwnReader(network, Runtime(threads=1)), np.zeros((3, 256, 256, 3), np.uint8)
+    read, mirrored = reader.both_ways(crops)
     assert read.points_xy_px.shape == (3, N_POINTS, 2)
     assert read.gaze_deg == pytest.approx(np.repeat([[12, 0]], 3, axis=0), abs=0.05)
     assert read.expression == pytest.approx(np.full((3, N_EXPRESSION), 0.25))
     angle = np.degrees(np.arccos((np.trace(read.rotation[0]) - 1) / 2))
     assert 19 < angle < 23
     assert read.present.all()
+    assert mirrored.gaze_deg == pytest.approx(np.repeat([[-12, 0]], 3, axis=0), abs=0.05)
+    mean = reader.read(crops)  # a network that says the same of every crop looks straight ahead
+    assert mean.gaze_deg == pytest.approx(np.zeros((3, 2)), abs=0.05)
+    assert mean.rotation[:, 0, 2] == pytest.approx(np.zeros(3), abs=1e-6)
+    assert mean.expression == pytest.approx(np.full((3, N_EXPRESSION), 0.25))
 
 
 def test_the_shipped_network_sees_how_far_a_portrait_moved():
@@ -127,5 +132,9 @@ def test_teachers_see_a_mirrored_face_mirrored(shared_dir):
     assert seen.present.all()
     flip = np.diag([-1.0, 1.0, 1.0])
     expected = (flip @ seen.rotation.astype(float) @ flip).astype(np.float32)
-    assert rotation_angle_deg(expected, mirrored.rotation).mean() < 6
-    assert np.abs(seen.gaze_deg[:, 0] + mirrored.gaze_deg[:, 0]).mean() < 8
+    assert rotation_angle_deg(expected, mirrored.rotation).max() < 0.5
+    assert np.abs(seen.gaze_deg[:, 0] + mirrored.gaze_deg[:, 0]).max() < 0.5
+    first, second = reader.both_ways(crops)
+    assert rotation_angle_deg(first.rotation, second.rotation).mean() < 6
+    apart = np.linalg.norm(first.points_xy_px - second.points_xy_px, axis=2).mean()
+    assert 0.05 < apart < 0.06 * EYE_DISTANCE_PX

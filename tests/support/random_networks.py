@@ -41,7 +41,6 @@ def export_random(folder: Path) -> Files:
     shape = FaceShape(
         rng.normal(0, 1, (N_POINTS, 3)).astype(np.float32),
         rng.normal(0, 0.05, (52, N_POINTS, 3)).astype(np.float32),
-        np.arange(N_POINTS).astype(np.int32),
     )
     painter = LeakProofGenerator(GeneratorConfig(style=16, channels=(8, 8, 16, 16)))
     reader = AttributeNet(torch.rand(N_POINTS, 2) * 128, AttributeConfig((8, 8, 8, 8, 8), 16))

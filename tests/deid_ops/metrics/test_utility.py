@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -73,15 +75,21 @@ class BrightestColumn:
         moved[:, :, 0] += columns[:, None]
         return attributes(moved.astype(np.float32))
 
+    def both_ways(self, crops_bgr):
+        seen = self.read(crops_bgr)
+        return seen, replace(seen, points_xy_px=seen.points_xy_px + np.float32([0, 0.5]))
+
 
 @pytest.mark.parametrize(("follows", "percent"), [(1.0, 0.0), (0.0, 10.0)])
 def test_a_reader_that_follows_the_face_has_no_noise(follows, percent):
     crops = np.full((2, 4, 256, 3), 9, np.uint8)
     crops[0, :, 100], crops[1, :, 30] = 200, 200
     found = list(reader_noise_figures(BrightestColumn(follows), crops, 0.5, 10.0, "set"))
-    shift = next(f for f in found if f.metric == "landmark_shift_percent")
+    shift, mirrored = (f for f in found if f.metric == "landmark_shift_percent")
     assert (shift.subject, shift.bar, shift.estimate.n) == ("source_moved", None, 2)
     assert shift.estimate.value == pytest.approx(percent, abs=1e-3)
+    assert (mirrored.subject, mirrored.bar, mirrored.estimate.n) == ("source_mirrored", None, 2)
+    assert mirrored.estimate.value == pytest.approx(5.0, abs=1e-3)
 
 
 def test_unreadable_outputs_are_counted_not_averaged():

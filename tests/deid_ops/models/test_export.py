@@ -38,7 +38,6 @@ def _shape() -> FaceShape:
     return FaceShape(
         rng.normal(0, 1, (N_POINTS, 3)).astype(np.float32),
         rng.normal(0, 0.1, (52, N_POINTS, 3)).astype(np.float32),
-        np.arange(N_POINTS).astype(np.int32),
     )
 
 

@@ -23,7 +23,7 @@ def shape() -> FaceShape:
     rng = np.random.default_rng(3)
     mean = rng.normal(0, 1, (N_POINTS, 3)).astype(np.float32)
     basis = rng.normal(0, 0.05, (52, N_POINTS, 3)).astype(np.float32)
-    return FaceShape(mean, basis, np.arange(N_POINTS).astype(np.float32))
+    return FaceShape(mean, basis)
 
 
 def _points(shape: FaceShape, pose: np.ndarray, expression: np.ndarray) -> np.ndarray:
@@ -112,4 +112,4 @@ def test_place_and_gaze_are_kept(shape: FaceShape) -> None:
 
 def test_wrong_arrays_are_refused(shape: FaceShape) -> None:
     with pytest.raises(SetupError, match="mean_xyz"):
-        FaceShape(shape.mean_xyz[:5], shape.basis_xyz, shape.mirror)
+        FaceShape(shape.mean_xyz[:5], shape.basis_xyz)

@@ -22,5 +22,4 @@ def flat_shape() -> FaceShape:
     return FaceShape(
         rng.normal(0, 1, (N_POINTS, 3)).astype(np.float32),
         np.zeros((52, N_POINTS, 3), np.float32),
-        np.arange(N_POINTS).astype(np.int32),
     )

@@ -78,7 +78,7 @@ def test_stored_labels_move_with_the_jitter(small_pack, flat_shape) -> None:
     one = AttributeLabels(*(v[:1] for v in (
         labels.crops_rgb, labels.points_px, labels.pose_deg, labels.expression,
     )))  # fmt: skip
-    lesson = stored_lessons(one, flat_shape, 16)(np.random.default_rng(0))
+    lesson = stored_lessons(one, 16)(np.random.default_rng(0))
     assert lesson.points_px.std(0).mean() > 1.0
     sizes = (lesson.points_px - lesson.points_px.mean(1, keepdim=True)).norm(dim=2).mean(1)
     own = np.linalg.norm(one.points_px[0] - one.points_px[0].mean(0), axis=1).mean()
