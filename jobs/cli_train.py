@@ -210,12 +210,13 @@ def facedancer_command(
     ] = 32,
     rate: RateOption = None,
     resume: ResumeOption = False,
+    init_from: InitOption = None,
     threads: ThreadsOption = 2,
 ) -> None:
     """Train the target-oriented reference (FaceDancer kind) into --out; needs large data."""
     from jobs.training import RunOptions, run_facedancer
 
-    options = RunOptions(data, out, steps, seconds, resume, None, threads, batch, rate)
+    options = RunOptions(data, out, steps, seconds, resume, init_from, threads, batch, rate)
     run_facedancer(options, teachers, width)
 
 

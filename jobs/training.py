@@ -19,7 +19,7 @@ import numpy as np
 from deid_ops.anchors.bank import load_bank
 from deid_ops.errors import SetupError
 from deid_ops.models.encoder import CompactEncoder, TeacherEncoder, freeze, load_teacher
-from deid_ops.models.facedancer import FaceDancerConfig
+from deid_ops.models.facedancer import FaceDancer, FaceDancerConfig
 from deid_ops.models.generator import LeakProofGenerator
 from deid_ops.models.ship import (
     Shipped,
@@ -187,8 +187,9 @@ def run_generator(
 
 def run_facedancer(options: RunOptions, teachers: Path, width: int) -> None:
     """Train the target-oriented reference."""
+    pack, net_config = options.prepare(), FaceDancerConfig.of_width(width)
     net = train_facedancer(
-        options.prepare(),
+        pack,
         load_teacher(teachers / TEACHER_FILE),
         options.adjusted(FaceDancerTraining()),
         options.budget(),
@@ -196,7 +197,8 @@ def run_facedancer(options: RunOptions, teachers: Path, width: int) -> None:
         time.monotonic,
         progress(options.steps),
         resume=options.resume,
-        net_config=FaceDancerConfig.of_width(width),
+        net_config=net_config,
+        start_from=start_from(FaceDancer(net_config), options.init_from),
     )
     save_weights(net, options.out / FACEDANCER_AVERAGE)
 

@@ -88,13 +88,18 @@ def train_facedancer(
     *,
     resume: bool = False,
     net_config: FaceDancerConfig | None = None,
+    start_from: FaceDancer | None = None,
 ) -> FaceDancer:
-    """Train and return the averaged network; arguments as in `train_attributes`."""
+    """Train and return the averaged network; arguments as in `train_attributes`.
+
+    `net_config` is of a network that begins with nothing; `start_from` brings its own.
+    """
     rows = pack.rows(0)
     crops = np.asarray(pack.columns["crops_rgb"][rows])
     identities = np.asarray(pack.columns["identity_unit"][rows])
     torch.manual_seed(config.seed)
-    net, critic = channels_last(FaceDancer(net_config)), channels_last(PatchDiscriminator())
+    net = channels_last(start_from or FaceDancer(net_config))
+    critic = channels_last(PatchDiscriminator())
     optimiser = torch.optim.Adam(net.parameters(), config.rate, betas=(0.0, 0.99), eps=1e-7)
     critic_optimiser = torch.optim.Adam(
         critic.parameters(), config.rate, betas=(0.0, 0.99), eps=1e-7

@@ -169,3 +169,22 @@ def test_the_target_oriented_swap_is_exported(tmp_path: Path) -> None:
     swap = TargetOrientedSwap(str(out / "target_oriented.onnx"))
     crops = np.full((1, 128, 128, 3), 90, np.uint8)
     assert swap(crops, np.eye(128, dtype=np.float32)[:1]).shape == crops.shape
+
+
+def test_a_target_oriented_training_starts_from_the_file(tmp_path: Path) -> None:
+    import torch
+
+    from deid_ops.models.facedancer import FaceDancer, FaceDancerConfig
+
+    torch.manual_seed(0)
+    trained = FaceDancer(FaceDancerConfig.of_width(4))
+    for parameter in trained.parameters():  # equal tensors, as before a training, share one place
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    save_weights(trained, tmp_path / FACEDANCER_AVERAGE)
+    run_export(tmp_path / "out", None, None, None, (2.0, 1.2, 3.5), tmp_path)
+    file = tmp_path / "out" / "target_oriented.onnx"
+    again = start_from(FaceDancer(FaceDancerConfig.of_width(4)), file)
+    for name, value in trained.state_dict().items():  # but for the half precision of the file
+        assert torch.allclose(again.state_dict()[name], value, atol=2e-3), name
+    with pytest.raises(SetupError, match="cannot start from this file"):
+        start_from(FaceDancer(FaceDancerConfig.of_width(8)), file)
