@@ -30,11 +30,11 @@ EvaluationLakeOption = Annotated[
 ]
 ShowOption = Annotated[bool, typer.Option(help="Put original faces into the sample grids.")]
 TargetOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--target-oriented",
-        help="ONNX file of `deid train export --facedancer`: also measure that swap, which sees "
-        "the face and has no diffusion, under the name target_oriented.",
+        help="Also measure a swap that sees the face and has no diffusion: `target_oriented` (the "
+        "shipped network) or an ONNX file of `deid train export --facedancer`.",
     ),
 ]
 

@@ -8,7 +8,6 @@ alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from deid_ops.types import F32, U8
 from jobs.config import JobConfig
 from jobs.evaluate_ours import OwnReplacement
 from jobs.models import runtime_of
-from jobs.weights import sha256_of
+from jobs.weights import resolve, sha256_of
 
 #: (crops [n, 128, 128, 3] BGR uint8, anchors [n, 128] unit) -> crops
 PaintAnchors = Callable[[U8, F32], U8]
@@ -29,39 +28,34 @@ _BATCH = 32
 
 
 def open_target_oriented(
-    config: JobConfig, path: Path | None, asked: Collection[str]
+    config: JobConfig, name: str | None, asked: Collection[str]
 ) -> PaintAnchors | None:
     """Open the network of `--target-oriented`; None where the option is not given.
 
     Args:
         config: providers and threads.
-        path: what the option names.
+        name: what the option says: a locked weight or a file.
         asked: subjects or defences that are named.
 
     Raises:
         SetupError: the file is missing or of another kind, or the treatment is asked for without
             it.
     """
-    if path is None:
+    if name is None:
         if TARGET_ORIENTED in asked:
             raise SetupError(
-                f"{TARGET_ORIENTED} needs its network: --target-oriented FILE.onnx, which "
-                "`deid train export --facedancer FOLDER` writes"
+                f"{TARGET_ORIENTED} needs its network: --target-oriented {TARGET_ORIENTED} (the "
+                "shipped one) or FILE.onnx, which `deid train export --facedancer FOLDER` writes"
             )
         return None
-    if not path.is_file():
-        raise SetupError(
-            f"--target-oriented {path}: no such file; write one with "
-            "`deid train export --facedancer FOLDER`"
-        )
     from deid_ops.swap.target import TargetOrientedSwap
 
-    return TargetOrientedSwap(str(path), runtime_of(config))
+    return TargetOrientedSwap(str(resolve(name)), runtime_of(config))
 
 
-def target_oriented_sha(path: Path | None) -> dict[str, str]:
+def target_oriented_sha(name: str | None) -> dict[str, str]:
     """Return the file's sha256 for the provenance of a report; nothing without a file."""
-    return {} if path is None else {TARGET_ORIENTED: sha256_of(str(path))}
+    return {} if name is None else {TARGET_ORIENTED: sha256_of(name)}
 
 
 class TargetOriented:

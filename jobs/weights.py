@@ -38,6 +38,7 @@ ROLES = (
     "denoiser",
     "attributes",
     "anchors",
+    "baseline",
 )
 _FIELDS = {"version", "role", "file", "sha256", "licence", "sources"}
 _FETCH_TIMEOUT_S = 900

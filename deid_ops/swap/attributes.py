@@ -64,10 +64,11 @@ class AttributeReader:
     def read(self, planes_rgb: F32) -> Attributes:
         """Read crops [n, 3, 128, 128], RGB in [0, 1], as they are and mirrored; give the mean."""
         first, second = self.both_ways(planes_rgb)
+        half = np.float32(0.5)
         return Attributes(
-            (first.points_px + second.points_px) / 2,
-            (first.pose_deg + second.pose_deg) / 2,
-            (first.expression + second.expression) / 2,
+            half * (first.points_px + second.points_px),
+            half * (first.pose_deg + second.pose_deg),
+            half * (first.expression + second.expression),
         )
 
     def both_ways(self, planes_rgb: F32) -> tuple[Attributes, Attributes]:

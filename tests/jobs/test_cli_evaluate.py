@@ -188,7 +188,7 @@ def test_a_target_oriented_file_must_fit(cli, archive, command, tmp_path):
 
     if command == "attack":
         pytest.importorskip("torch", reason="attacks need the extra 'train'")
-    with pytest.raises(SetupError, match=r"none\.onnx: no such file.*deid train export"):
+    with pytest.raises(SetupError, match=r"none\.onnx.*neither a file nor in weights.lock.yaml"):
         given("--target-oriented", tmp_path / "none.onnx")
     broken = tmp_path / "broken.onnx"
     broken.write_text("not a network")
