@@ -6,7 +6,7 @@ Command: `deid train generator --data PACK --attributes DIR --out DIR`. Two phas
    and its own identity vector;
 2. identity: half of each batch gets another identity (a training face's or a mixture of two),
    is drawn to it and pushed off the original, keeps light, landmarks, pose and expression, and is
-   sharpened by a light hinge critic.
+   made to pass for a photograph with a critic that looks through the same encoders.
 
 A share of the batch sees the face under heavy noise instead of its 8x8 light: the denoiser. The
 two tasks share everything but two scalars.
@@ -20,15 +20,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from deid_ops.models.attributes import AttributeNet
 from deid_ops.models.blocks import channels_last
-from deid_ops.models.discriminator import PatchDiscriminator, hinge_critic, patch_mean
+from deid_ops.models.discriminator import FeatureCritic, logistic_critic, unconvinced
 from deid_ops.models.encoder import CompactEncoder, TeacherEncoder
 from deid_ops.models.generator import GeneratorConfig, LeakProofGenerator
 from deid_ops.models.light import enlarge_cells
-from deid_ops.swap.conditions import CELL_PX
+from deid_ops.swap.crop import CROP_SIZE_PX
 from deid_ops.swap.retarget import FaceShape
 from deid_ops.train.data import Pack
 from deid_ops.train.loop import (
@@ -47,6 +46,7 @@ from deid_ops.train.losses import (
     identity_terms,
     light_difference,
     masked_l1,
+    real_maps,
     seam,
 )
 from deid_ops.train.paint_data import load_paint_data
@@ -68,8 +68,8 @@ def paint_losses(
     *,
     stable: bool,
     with_identity: bool = True,
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Return the weighted losses of a batch and the output [n, 3, 128, 128]."""
+) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """Return the weighted losses of a batch, and the encoders' maps of its swapped faces."""
 
     def paint(points: Tensor, rows: slice) -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bf16):
@@ -92,7 +92,7 @@ def paint_losses(
         enlarge_cells(batch.light01),
         batch.mask * (1.0 - batch.weight),
     )
-    share_own = float(own.float().mean())
+    share_own, swapped_maps = float(own.float().mean()), []
     if with_identity:
         terms = identity_terms(
             encoders,
@@ -104,6 +104,7 @@ def paint_losses(
             config.repulsion_margin,
             rng,
         )
+        swapped_maps = terms.swapped_maps if share_own < 1.0 else []
         w_identity = config.w_identity_own if share_own == 1.0 else config.w_identity_other
         losses["features"] = config.w_features * terms.features
         losses["identity"] = w_identity * terms.attraction
@@ -125,7 +126,7 @@ def paint_losses(
         shake = torch.from_numpy(rng.normal(0, 0.6, (config.stable_rows, 136, 2)).astype("f4"))
         again = paint(batch.points_px[rows] + shake, rows)
         losses["stable"] = config.w_stable * (again - output[rows]).abs().mean()
-    return losses, output
+    return losses, swapped_maps
 
 
 def train_generator(
@@ -145,14 +146,16 @@ def train_generator(
 ) -> LeakProofGenerator:
     """Train and return the averaged network; arguments as in `train_attributes`.
 
-    `encoders` are the frozen training encoders (never a judge); `attributes` the frozen attribute
-    network, needed from the identity phase on; `anchors_unit` [m, 128] the bank that will be used.
+    `encoders` are the frozen training encoders, one at least and never a judge; `attributes` the
+    frozen attribute network, needed from the identity phase on; `anchors_unit` [m, 128] the bank
+    that will be used.
     """
     data = load_paint_data(pack, shape, 0, anchors_unit)
     torch.manual_seed(config.seed)
     net = start_from or LeakProofGenerator(GeneratorConfig())
     channels_last(net).train()
-    critic = channels_last(PatchDiscriminator())
+    blank = torch.zeros(1, 3, CROP_SIZE_PX, CROP_SIZE_PX)
+    critic = FeatureCritic([m.shape[1] for m in real_maps(encoders, blank, None)])
     optimiser = torch.optim.Adam(net.parameters(), config.rate, betas=(0.5, 0.99), eps=1e-7)
     critic_optimiser = torch.optim.Adam(critic.parameters(), config.critic_rate, betas=(0.0, 0.99))
     average = Average(net, config.ema)
@@ -171,7 +174,7 @@ def train_generator(
         swapping = number >= config.identity_from * budget.max_steps
         batch = draw_batch(data, config, state, net.part_rows, swapping=swapping)
         stable = swapping and number % config.stable_every == 0
-        losses, output = paint_losses(
+        losses, painted_maps = paint_losses(
             net,
             batch,
             encoders,
@@ -183,12 +186,12 @@ def train_generator(
         )
         factor = half_cosine(number, budget.max_steps, config.warmup)
         values = {}
-        if swapping:
+        if painted_maps:
             set_rate(critic_optimiser, config.critic_rate * max(factor, config.critic_rate_floor))
-            painted = functional.avg_pool2d(batch.weight, CELL_PX)  # a patch is as large as a cell
-            critic_loss = hinge_critic(critic(batch.images01), critic(output.detach()), painted)
-            descend([critic_loss], critic_optimiser, clip=None)
-            losses["critic"] = -config.w_critic * patch_mean(critic(output), painted)
+            photographed = critic(real_maps(encoders, batch.images01, state.rng))
+            critic_loss = logistic_critic(photographed, critic([m.detach() for m in painted_maps]))
+            descend([critic_loss], critic_optimiser)
+            losses["critic"] = config.w_critic * unconvinced(critic(painted_maps))
             values["critic_loss"] = float(critic_loss.detach())
         set_rate(optimiser, config.rate * factor)
         descend(list(losses.values()), optimiser)

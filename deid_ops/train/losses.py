@@ -54,6 +54,7 @@ class IdentityTerms:
     attraction: Tensor  # mean 1 - cos(output, wanted)
     repulsion: Tensor  # mean relu(cos(output, original) - margin)
     features: Tensor  # mean feature distance to the original, where that was asked for
+    swapped_maps: list[Tensor]  # of the rows that get another identity, after every stage
 
 
 def identity_terms(
@@ -82,6 +83,7 @@ def identity_terms(
             over the originals), with the first encoder only.
     """
     attraction = repulsion = features = output01.new_zeros(())
+    swapped_maps: list[Tensor] = []
     swapped = torch.nonzero(~own).flatten()
     # Own faces that are looked at: those compared in features. The rest cost time for little.
     compared = torch.nonzero(own).flatten()[: feature_rows if len(swapped) == 0 else 2]
@@ -89,6 +91,7 @@ def identity_terms(
     view, n_own = encoder_view(output01[looked], rng), len(compared)
     for index, encoder in enumerate(encoders):
         got, maps = encoder.with_features(view)
+        swapped_maps += [m[n_own:] for m in maps]
         unit = functional.normalize(got.float(), dim=1)
         attraction = attraction + (1.0 - (unit * wanted_unit[looked]).sum(1)).mean()
         if len(swapped):
@@ -101,7 +104,18 @@ def identity_terms(
                 cosine = functional.cosine_similarity(mine[:n_own].float(), true.float(), dim=1)
                 features = features + (1.0 - cosine).mean() / len(maps)
     n = len(encoders)
-    return IdentityTerms(attraction / n, repulsion / n, features)
+    return IdentityTerms(attraction / n, repulsion / n, features, swapped_maps)
+
+
+@torch.no_grad()
+def real_maps(
+    encoders: Sequence[TeacherEncoder | CompactEncoder],
+    images01: Tensor,
+    rng: np.random.Generator | None,
+) -> list[Tensor]:
+    """Return the maps of photographed crops [n, 3, 128, 128], seen as painted ones are."""
+    view = encoder_view(images01, rng)
+    return [m for encoder in encoders for m in encoder.with_features(view)[1]]
 
 
 def masked_l1(output01: Tensor, target01: Tensor, weight: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class GeneratorTraining:
 
     batch: int = 16
     rate: float = 6e-4
-    critic_rate: float = 1.5e-3
+    critic_rate: float = 5e-4
     critic_rate_floor: float = 0.3  # share of it that is kept while the painter's rate falls
     warmup: int = 100
     ema: float = 0.997
@@ -66,7 +66,7 @@ class GeneratorTraining:
     w_seam: float = 1.0
     w_unseen: float = 2.0  # where a training picture ends within the face: nothing but its light
     w_attributes: float = 1.2
-    w_critic: float = 0.35
+    w_critic: float = 0.6
     w_stable: float = 2.0
     stable_every: int = 4
     stable_rows: int = 4

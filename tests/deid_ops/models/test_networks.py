@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,13 @@ from deid_ops.diffuse import denoiser
 from deid_ops.errors import SetupError
 from deid_ops.models.attributes import AttributeNet
 from deid_ops.models.blocks import MappingNetwork, init_glorot, scaled_identity
-from deid_ops.models.discriminator import PatchDiscriminator, hinge_critic
+from deid_ops.models.discriminator import (
+    FeatureCritic,
+    PatchDiscriminator,
+    hinge_critic,
+    logistic_critic,
+    unconvinced,
+)
 from deid_ops.models.encoder import CompactEncoder, TeacherEncoder, freeze, load_teacher
 from deid_ops.models.facedancer import Affa, FaceDancer, FaceDancerConfig
 from deid_ops.models.generator import (
@@ -311,11 +319,39 @@ def test_critic_prefers_what_it_is_told_is_real() -> None:
     assert float(hinge_critic(fake, real)) == 8.0
 
 
-def test_critic_looks_where_something_was_painted() -> None:
-    real, fake = torch.tensor([[3.0, 0.0]]), torch.tensor([[-3.0, 0.0]])
-    assert float(hinge_critic(real, fake)) == 1.0
-    assert float(hinge_critic(real, fake, torch.tensor([[1.0, 0.0]]))) == 0.0
-    assert float(hinge_critic(real, fake, torch.zeros(1, 2))) == 0.0
+def test_feature_critic_learns_what_tells_two_kinds_apart() -> None:
+    """Kinds that differ in one of two maps only, and in strength, which does not count."""
+    torch.manual_seed(0)
+    critic = FeatureCritic((3, 5))
+    optimiser = torch.optim.Adam(critic.parameters(), 2e-3)
+
+    def kinds(n: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        real, fake = ([torch.randn(n, 3, 8, 8), torch.randn(n, 5, 4, 4)] for _ in range(2))
+        fake[1][:, 0] += 1.5
+        return real, [10.0 * m for m in fake]
+
+    for _ in range(150):
+        real, fake = kinds(16)
+        loss = logistic_critic(critic(real), critic(fake))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    real, fake = kinds(64)
+    seen_real, seen_fake = critic(real), critic(fake)
+    assert [tuple(v.shape[1:]) for v in seen_fake] == [(1, 8, 8), (1, 4, 4)]
+    right = [((r > 0).float().mean() + (f < 0).float().mean()) / 2
+             for r, f in zip(seen_real, seen_fake, strict=True)]  # fmt: skip
+    assert right[1] > 0.7
+    assert right[0] < 0.55
+    assert unconvinced(seen_fake) > unconvinced(seen_real)
+
+
+def test_logistic_critic_without_an_opinion() -> None:
+    none = [torch.zeros(2, 1, 3, 3)]
+    assert float(logistic_critic(none, none)) == pytest.approx(2 * math.log(2))
+    assert float(unconvinced(none)) == pytest.approx(math.log(2))
+    sure = [torch.full((2, 1, 3, 3), 20.0)]
+    assert float(logistic_critic(sure, [-sure[0]])) < 1e-6
 
 
 def test_monochrome_footage_stays_monochrome() -> None:

@@ -112,7 +112,7 @@ def test_generator_learns_to_paint(small_pack, flat_shape) -> None:
     train_generator(
         small_pack,
         flat_shape,
-        [],
+        [_encoder()],
         None,
         GeneratorTraining(
             batch=8,
