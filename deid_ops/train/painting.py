@@ -63,10 +63,10 @@ class GeneratorTraining:
     w_identity_other: float = 2.0
     w_repulsion: float = 5.0
     w_light: float = 4.0
-    w_seam: float = 1.0
+    w_seam: float = 3.0
     w_unseen: float = 2.0  # where a training picture ends within the face: nothing but its light
     w_attributes: float = 1.2
-    w_critic: float = 0.6
+    w_critic: float = 0.5
     w_stable: float = 2.0
     stable_every: int = 4
     stable_rows: int = 4
