@@ -2,7 +2,9 @@
 
 A frame of a GIF shows at most 256 colours of its own palette (more only where it draws upon
 earlier frames). What was not changed keeps its exact colour; changed pixels get the palette
-entries that are left over.
+entries that are left over. Often none are, and the nearest colour of a wall is no skin: then pixels
+of several colours that average to the wanted one stand side by side, in a pattern that does not
+move between frames (ordered dithering with a palette of any kind, after Knoll 1999).
 """
 
 from __future__ import annotations
@@ -22,6 +24,10 @@ from deid_ops.video.frame import Frame
 from deid_ops.video.index import VideoIndex
 
 _N_COLORS = 256
+# Bayer's 4x4 thresholds, in sixteenths.
+_BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]])
+_MIXED = 8  # colours that stand for one
+_MIXING = np.float32(0.75)  # 1 mixes colours as far apart as it takes, 0 takes the nearest alone
 
 
 def loop_option(path: str) -> str:
@@ -65,7 +71,7 @@ def palette_image(bgr: U8, original_bgr: U8) -> tuple[U8, U8]:
 
     Returns:
         `[h, w]` indices and the `[256, 3]` BGR palette. Pixels that equal the original come out
-        exactly where they show at most 256 colours; the rest takes the nearest entry.
+        exactly where they show at most 256 colours; the rest is mixed of entries.
     """
     packed = _packed(bgr)
     kept = packed[packed == _packed(original_bgr)]
@@ -76,8 +82,9 @@ def palette_image(bgr: U8, original_bgr: U8) -> tuple[U8, U8]:
     extra = _popular(changed, counts, _N_COLORS - len(colors))
     palette = np.unique(np.concatenate([colors, extra]))
     wanted, inverse = np.unique(packed.ravel(), return_inverse=True)
-    lookup = _nearest(wanted, palette)
-    indices = lookup[inverse].reshape(packed.shape).astype(np.uint8)
+    (height, width), tile = packed.shape, _BAYER * _MIXED // _BAYER.size
+    turn = np.tile(tile, (-(-height // 4), -(-width // 4)))[:height, :width]
+    indices = _mixtures(wanted, palette)[inverse.reshape(packed.shape), turn].astype(np.uint8)
     full = np.zeros((_N_COLORS, 3), np.uint8)
     full[: len(palette)] = _unpacked(palette)
     return indices, full
@@ -109,15 +116,24 @@ def _popular(
     return np.unique(_packed(np.clip(np.rint(centers), 0, 255).astype(np.uint8)))
 
 
-def _nearest(
-    wanted: npt.NDArray[np.int32], palette: npt.NDArray[np.int32]
-) -> npt.NDArray[np.int64]:
-    exact = np.searchsorted(palette, wanted).clip(0, len(palette) - 1)
-    missing = np.flatnonzero(palette[exact] != wanted)
+def _mixtures(wanted: npt.NDArray[np.int32], palette: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
+    """Return, for each colour, the entries that stand for it, [n, 8], dark ones first.
+
+    Each entry is the nearest to the colour and what those before it have missed. A colour that is
+    in the palette stands for itself.
+    """
     table = _unpacked(palette).astype(np.float32)
-    for start in range(0, len(missing), 4096):
-        rows = missing[start : start + 4096]
-        points = _unpacked(wanted[rows]).astype(np.float32)
-        distance = ((points[:, None] - table[None]) ** 2).sum(-1)
-        exact[rows] = distance.argmin(1)
-    return np.asarray(exact, np.int64)
+    squares = np.square(table).sum(axis=1)
+    mixture = np.empty((len(wanted), _MIXED), np.int64)
+    for start in range(0, len(wanted), 4096):
+        colors = _unpacked(wanted[start : start + 4096]).astype(np.float32)
+        missed = np.zeros_like(colors)
+        for turn in range(_MIXED):
+            aim = colors + _MIXING * missed
+            nearest = (squares - 2.0 * aim @ table.T).argmin(axis=1)
+            mixture[start : start + 4096, turn] = nearest
+            missed += colors - table[nearest]
+    brightness = table @ np.float32([0.114, 0.587, 0.299])  # blue, green, red
+    return np.take_along_axis(
+        mixture, np.argsort(brightness[mixture], axis=1, kind="stable"), axis=1
+    )

@@ -150,6 +150,21 @@ def test_palettes_keep_what_was_not_edited(seed: int, n_colors: int, percent: in
         np.testing.assert_array_equal(shown, edited)
 
 
+def test_colours_that_the_palette_lacks_are_mixed() -> None:
+    """No entry is left over: an even orange comes out as red and yellow, in equal parts."""
+    wall = np.stack(np.meshgrid(np.arange(128, 255), [0, 1], [0]), -1).reshape(-1, 3)  # blue
+    red, yellow = [0, 0, 200], [0, 200, 200]
+    original = np.concatenate([wall, [red, yellow]]).astype(np.uint8)[None].repeat(9, axis=0)
+    edited = original.copy()
+    edited[1:, :64] = [0, 100, 200]
+    indices, palette = palette_image(edited, original)
+    shown = palette[indices]
+    np.testing.assert_array_equal(shown[0], original[0])
+    mixed = shown[1:, :64].reshape(-1, 3)
+    assert {tuple(c) for c in mixed.tolist()} <= {(0, 0, 200), (0, 200, 200)}
+    assert mixed.mean(axis=0) == pytest.approx([0, 100, 200], abs=1)
+
+
 @pytest.mark.shared
 def test_real_gifs(shared_media: Path, tmp_path: Path) -> None:
     path, out = str(shared_media / "intel_headpose_fm.gif"), str(tmp_path / "out.gif")
