@@ -133,7 +133,7 @@ def _mixtures(wanted: npt.NDArray[np.int32], palette: npt.NDArray[np.int32]) -> 
             nearest = (squares - 2.0 * aim @ table.T).argmin(axis=1)
             mixture[start : start + 4096, turn] = nearest
             missed += colors - table[nearest]
-    brightness = table @ np.float32([0.114, 0.587, 0.299])  # blue, green, red
+    brightness = table @ np.array([0.114, 0.587, 0.299], np.float32)  # blue, green, red
     return np.take_along_axis(
         mixture, np.argsort(brightness[mixture], axis=1, kind="stable"), axis=1
     )
