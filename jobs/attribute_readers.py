@@ -14,7 +14,7 @@ from deid_ops.swap.attributes import AttributeReader as AttributeNetwork
 from deid_ops.swap.attributes import Attributes
 from deid_ops.swap.conditions import to_planes
 from deid_ops.swap.crop import CROP_SIZE_PX
-from deid_ops.swap.layout import MESH_INDEX, MESH_POINTS, mesh_mirror, mirrored_points
+from deid_ops.swap.layout import MESH_INDEX, MESH_MIRROR, MESH_POINTS, mirrored_points
 from deid_ops.train.teachers import Teachers
 from deid_ops.types import F32, U8
 
@@ -24,8 +24,8 @@ _BATCH = 16
 class TeacherReader:
     """MediaPipe's mesh and expression networks, from which the generator's own network learned.
 
-    Each crop is read as it is and mirrored. On small faces in a street the two readings are 4.8 %
-    of the eye distance apart, more than what is to be measured; their mean is what counts.
+    Each crop is read as it is and mirrored, and their mean counts: on small faces the two readings
+    are as far apart as what is to be measured (`deid evaluate --clip`, `source_mirrored`).
 
     Args:
         folder: holds `mp_face_landmarks.onnx` and `mp_blendshapes.onnx`, see `Teachers`.
@@ -66,7 +66,7 @@ def _meshes(teachers: Teachers, crops_bgr: U8) -> tuple[tuple[F32, F32], tuple[F
     crops_rgb = crops_bgr[..., ::-1]
     mesh, sure = _mesh(teachers, crops_rgb)
     mirrored, sure_mirrored = _mesh(teachers, crops_rgb[:, :, ::-1])
-    return (mesh, sure), (mirrored_points(mirrored, mesh_mirror(), CROP_SIZE_PX), sure_mirrored)
+    return (mesh, sure), (mirrored_points(mirrored, MESH_MIRROR, CROP_SIZE_PX), sure_mirrored)
 
 
 def _mesh(teachers: Teachers, crops_rgb: U8) -> tuple[F32, F32]:

@@ -63,7 +63,7 @@ class AttributeReader(Protocol):
         """Read `[n, 256, 256, 3]` crops (the 128 px crop's field of view at twice its size)."""
 
     def both_ways(self, crops_bgr: U8) -> tuple[FaceAttributes, FaceAttributes]:
-        """Read crops as they are, and mirrored with the reading mirrored back."""
+        """Read the same crops as they are, and mirrored with the reading mirrored back."""
 
 
 def attributes_from_mesh(mesh_xyz_px: F32, expression: F32, presence: F32) -> FaceAttributes:

@@ -47,14 +47,19 @@ def _evened(maps: Tensor) -> Tensor:
 
 
 def logistic_critic(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
-    """Return mean softplus(-D(real)) + softplus(D(fake)) over the logits of every map."""
+    """Return mean softplus(-D(real)) + softplus(D(fake)) over the logits of every map.
+
+    Args:
+        real: of photographed faces, one [n, 1, h, w] a map.
+        fake: of painted ones, [m, 1, h, w] each.
+    """
     parts = [functional.softplus(-r).mean() + functional.softplus(f).mean()
              for r, f in zip(real, fake, strict=True)]  # fmt: skip
     return torch.stack(parts).mean()
 
 
-def unconvinced(fake: Sequence[Tensor]) -> Tensor:
-    """Return mean softplus(-D(fake)): what the painter is to make small."""
+def fooling_loss(fake: Sequence[Tensor]) -> Tensor:
+    """Return mean softplus(-D(fake)) over logits [m, 1, h, w] a map: small for a good painter."""
     return torch.stack([functional.softplus(-f).mean() for f in fake]).mean()
 
 

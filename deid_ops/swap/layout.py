@@ -9,6 +9,7 @@ Mirrored, a point becomes its partner on the other side, and so does an expressi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -129,29 +130,19 @@ def position_of(mesh_index: int) -> int:
     return MESH_INDEX.index(mesh_index)
 
 
-def mesh_mirror() -> I64:
-    """Return, for every point of the mesh, its partner on the other side [478].
-
-    Example:
-        >>> mesh_mirror()[[33, 263, 1]].tolist()  # outer corners of the eyes, tip of the nose
-        [263, 33, 1]
-    """
-    partner = np.arange(MESH_POINTS)
-    for left, right, count in _MESH_PARTNERS:
-        partner[left : left + count] = np.arange(right, right + count)
-        partner[right : right + count] = np.arange(left, left + count)
-    return partner
-
-
-def _expression_mirror() -> I64:
-    partner = np.arange(N_EXPRESSION)
-    for left, right in _EXPRESSION_PARTNERS:
+def _mirror(n: int, pairs: Iterable[tuple[int, int]]) -> I64:
+    """Return the partner of each of `n` entries; one that is in no pair is its own."""
+    partner = np.arange(n)
+    for left, right in pairs:
         partner[[left, right]] = right, left
     return partner
 
 
-POINT_MIRROR: Final = np.array([MESH_INDEX.index(int(i)) for i in mesh_mirror()[list(MESH_INDEX)]])
-EXPRESSION_MIRROR: Final = _expression_mirror()
+MESH_MIRROR: Final = _mirror(
+    MESH_POINTS, ((a + i, b + i) for a, b, count in _MESH_PARTNERS for i in range(count))
+)
+POINT_MIRROR: Final = np.array([position_of(int(MESH_MIRROR[i])) for i in MESH_INDEX])
+EXPRESSION_MIRROR: Final = _mirror(N_EXPRESSION, _EXPRESSION_PARTNERS)
 
 
 def mirrored_points(points_px: F32, partner: I64, size_px: int) -> F32:
@@ -159,8 +150,11 @@ def mirrored_points(points_px: F32, partner: I64, size_px: int) -> F32:
 
     Args:
         points_px: the first of the `d` coordinates is x.
-        partner: [k] of each point, `POINT_MIRROR` or `mesh_mirror()`.
+        partner: [k] of each point, `POINT_MIRROR` or `MESH_MIRROR`.
         size_px: width of the picture.
+
+    Returns:
+        [n, k, d]; mirrored twice, points are what they were.
     """
     out = points_px[:, partner].copy()
     out[..., 0] = size_px - 1 - out[..., 0]

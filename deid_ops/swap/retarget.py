@@ -44,6 +44,7 @@ def _place_weights() -> F32:
 
 
 _PLACE_WEIGHTS = _place_weights()
+POSE_MIRROR = np.array([-1.0, 1.0, -1.0], dtype=np.float32)  # what a mirror does to each angle
 # Of the natural logarithm of length to width; among people it has a standard deviation of 0.05.
 LENGTH_LIMIT = 0.15
 _LENGTHEN = np.array([-0.5, 0.5, 0.0], dtype=np.float32)  # of each axis, a unit of that logarithm

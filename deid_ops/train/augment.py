@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from deid_ops.swap.crop import CROP_SIZE_PX
 from deid_ops.swap.layout import EXPRESSION_MIRROR, POINT_MIRROR
+from deid_ops.swap.retarget import POSE_MIRROR
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,8 @@ def mirror_points(points_px: Tensor) -> Tensor:
 
 
 def mirror_pose(pose_deg: Tensor) -> Tensor:
-    """Mirror (roll, pitch, yaw): roll and yaw change sign."""
-    return pose_deg * torch.tensor([-1.0, 1.0, -1.0])
+    """Mirror (roll, pitch, yaw) [n, 3]: roll and yaw change sign."""
+    return pose_deg * torch.from_numpy(POSE_MIRROR)
 
 
 def mirror_expression(expression: Tensor) -> Tensor:

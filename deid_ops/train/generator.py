@@ -23,7 +23,7 @@ from torch import Tensor
 
 from deid_ops.models.attributes import AttributeNet
 from deid_ops.models.blocks import channels_last
-from deid_ops.models.discriminator import FeatureCritic, logistic_critic, unconvinced
+from deid_ops.models.discriminator import FeatureCritic, fooling_loss, logistic_critic
 from deid_ops.models.encoder import CompactEncoder, TeacherEncoder
 from deid_ops.models.generator import GeneratorConfig, LeakProofGenerator
 from deid_ops.models.light import enlarge_cells
@@ -104,7 +104,7 @@ def paint_losses(
             config.repulsion_margin,
             rng,
         )
-        swapped_maps = terms.swapped_maps if share_own < 1.0 else []
+        swapped_maps = terms.swapped_maps
         w_identity = config.w_identity_own if share_own == 1.0 else config.w_identity_other
         losses["features"] = config.w_features * terms.features
         losses["identity"] = w_identity * terms.attraction
@@ -191,7 +191,7 @@ def train_generator(
             photographed = critic(real_maps(encoders, batch.images01, state.rng))
             critic_loss = logistic_critic(photographed, critic([m.detach() for m in painted_maps]))
             descend([critic_loss], critic_optimiser)
-            losses["critic"] = config.w_critic * unconvinced(critic(painted_maps))
+            losses["critic"] = config.w_critic * fooling_loss(critic(painted_maps))
             values["critic_loss"] = float(critic_loss.detach())
         set_rate(optimiser, config.rate * factor)
         descend(list(losses.values()), optimiser)

@@ -54,7 +54,8 @@ class IdentityTerms:
     attraction: Tensor  # mean 1 - cos(output, wanted)
     repulsion: Tensor  # mean relu(cos(output, original) - margin)
     features: Tensor  # mean feature distance to the original, where that was asked for
-    swapped_maps: list[Tensor]  # of the rows that get another identity, after every stage
+    # After each encoder's stages, [m, c, h, w], of the m rows that get another identity; none: [].
+    swapped_maps: list[Tensor]
 
 
 def identity_terms(
@@ -91,12 +92,12 @@ def identity_terms(
     view, n_own = encoder_view(output01[looked], rng), len(compared)
     for index, encoder in enumerate(encoders):
         got, maps = encoder.with_features(view)
-        swapped_maps += [m[n_own:] for m in maps]
         unit = functional.normalize(got.float(), dim=1)
         attraction = attraction + (1.0 - (unit * wanted_unit[looked]).sum(1)).mean()
         if len(swapped):
             close = (unit * own_unit[looked]).sum(1)[n_own:]
             repulsion = repulsion + functional.relu(close - margin).mean()
+            swapped_maps += [m[n_own:] for m in maps]
         if index == 0 and n_own:
             with torch.no_grad():
                 true_maps = encoder.with_features(encoder_view(original01[compared]))[1]
@@ -113,7 +114,16 @@ def real_maps(
     images01: Tensor,
     rng: np.random.Generator | None,
 ) -> list[Tensor]:
-    """Return the maps of photographed crops [n, 3, 128, 128], seen as painted ones are."""
+    """Return the maps of photographed crops, seen as painted ones are.
+
+    Args:
+        encoders: frozen training encoders.
+        images01: [n, 3, 128, 128].
+        rng: jitter, see `encoder_view`.
+
+    Returns:
+        One [n, c, h, w] an encoder and stage, in the order of `IdentityTerms.swapped_maps`.
+    """
     view = encoder_view(images01, rng)
     return [m for encoder in encoders for m in encoder.with_features(view)[1]]
 

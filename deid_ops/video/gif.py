@@ -83,8 +83,8 @@ def palette_image(bgr: U8, original_bgr: U8) -> tuple[U8, U8]:
     palette = np.unique(np.concatenate([colors, extra]))
     wanted, inverse = np.unique(packed.ravel(), return_inverse=True)
     (height, width), tile = packed.shape, _BAYER * _MIXED // _BAYER.size
-    turn = np.tile(tile, (-(-height // 4), -(-width // 4)))[:height, :width]
-    indices = _mixtures(wanted, palette)[inverse.reshape(packed.shape), turn].astype(np.uint8)
+    which = np.tile(tile, (-(-height // 4), -(-width // 4)))[:height, :width]  # of a mixture's 8
+    indices = _mixtures(wanted, palette)[inverse.reshape(packed.shape), which].astype(np.uint8)
     full = np.zeros((_N_COLORS, 3), np.uint8)
     full[: len(palette)] = _unpacked(palette)
     return indices, full
@@ -117,7 +117,7 @@ def _popular(
 
 
 def _mixtures(wanted: npt.NDArray[np.int32], palette: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
-    """Return, for each colour, the entries that stand for it, [n, 8], dark ones first.
+    """Return, for each of `n` colours, the palette's entries that stand for it: [n, 8], dark first.
 
     Each entry is the nearest to the colour and what those before it have missed. A colour that is
     in the palette stands for itself.
@@ -128,10 +128,10 @@ def _mixtures(wanted: npt.NDArray[np.int32], palette: npt.NDArray[np.int32]) -> 
     for start in range(0, len(wanted), 4096):
         colors = _unpacked(wanted[start : start + 4096]).astype(np.float32)
         missed = np.zeros_like(colors)
-        for turn in range(_MIXED):
+        for entry in range(_MIXED):
             aim = colors + _MIXING * missed
             nearest = (squares - 2.0 * aim @ table.T).argmin(axis=1)
-            mixture[start : start + 4096, turn] = nearest
+            mixture[start : start + 4096, entry] = nearest
             missed += colors - table[nearest]
     brightness = table @ np.array([0.114, 0.587, 0.299], np.float32)  # blue, green, red
     return np.take_along_axis(

@@ -17,9 +17,9 @@ from deid_ops.models.blocks import MappingNetwork, init_glorot, scaled_identity
 from deid_ops.models.discriminator import (
     FeatureCritic,
     PatchDiscriminator,
+    fooling_loss,
     hinge_critic,
     logistic_critic,
-    unconvinced,
 )
 from deid_ops.models.encoder import CompactEncoder, TeacherEncoder, freeze, load_teacher
 from deid_ops.models.facedancer import Affa, FaceDancer, FaceDancerConfig
@@ -343,13 +343,13 @@ def test_feature_critic_learns_what_tells_two_kinds_apart() -> None:
              for r, f in zip(seen_real, seen_fake, strict=True)]  # fmt: skip
     assert right[1] > 0.7
     assert right[0] < 0.55
-    assert unconvinced(seen_fake) > unconvinced(seen_real)
+    assert fooling_loss(seen_fake) > fooling_loss(seen_real)
 
 
 def test_logistic_critic_without_an_opinion() -> None:
     none = [torch.zeros(2, 1, 3, 3)]
     assert float(logistic_critic(none, none)) == pytest.approx(2 * math.log(2))
-    assert float(unconvinced(none)) == pytest.approx(math.log(2))
+    assert float(fooling_loss(none)) == pytest.approx(math.log(2))
     sure = [torch.full((2, 1, 3, 3), 20.0)]
     assert float(logistic_critic(sure, [-sure[0]])) < 1e-6
 
