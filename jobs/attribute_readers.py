@@ -14,11 +14,9 @@ from deid_ops.swap.attributes import AttributeReader as AttributeNetwork
 from deid_ops.swap.attributes import Attributes
 from deid_ops.swap.conditions import to_planes
 from deid_ops.swap.crop import CROP_SIZE_PX
-from deid_ops.swap.layout import MESH_INDEX, MESH_MIRROR, MESH_POINTS, mirrored_points
-from deid_ops.train.teachers import Teachers
+from deid_ops.swap.layout import MESH_INDEX, MESH_POINTS
+from deid_ops.train.teachers import Teachers, mean_mesh, meshes_both_ways
 from deid_ops.types import F32, U8
-
-_BATCH = 16
 
 
 class TeacherReader:
@@ -39,41 +37,15 @@ class TeacherReader:
 
     def read(self, crops_bgr: U8) -> FaceAttributes:
         """Read `[n, 256, 256, 3]` crops; sure of a face are those whose both readings are."""
-        return self._attributes(*mean_mesh(self._teachers, crops_bgr))
+        return self._attributes(*mean_mesh(self._teachers, crops_bgr[..., ::-1]))
 
     def both_ways(self, crops_bgr: U8) -> tuple[FaceAttributes, FaceAttributes]:
         """Read crops as they are, and mirrored with the reading mirrored back."""
-        first, second = _meshes(self._teachers, crops_bgr)
+        first, second = meshes_both_ways(self._teachers, crops_bgr[..., ::-1])
         return self._attributes(*first), self._attributes(*second)
 
     def _attributes(self, mesh_xyz_px: F32, presence: F32) -> FaceAttributes:
         return attributes_from_mesh(mesh_xyz_px, self._teachers.expression(mesh_xyz_px), presence)
-
-
-def mean_mesh(teachers: Teachers, crops_bgr: U8) -> tuple[F32, F32]:
-    """Read crops [n, 256, 256, 3] as they are and mirrored.
-
-    Returns:
-        `(mesh [n, 478, 3], presence [n])`: the mean in pixels of the 128 px crop, and the lesser of
-        what the two readings are sure of.
-    """
-    (first, sure), (second, sure_mirrored) = _meshes(teachers, crops_bgr)
-    return np.float32(0.5) * (first + second), np.minimum(sure, sure_mirrored)
-
-
-def _meshes(teachers: Teachers, crops_bgr: U8) -> tuple[tuple[F32, F32], tuple[F32, F32]]:
-    """Return landmarks and presence of crops, and of mirrored ones, mirrored back."""
-    crops_rgb = crops_bgr[..., ::-1]
-    mesh, sure = _mesh(teachers, crops_rgb)
-    mirrored, sure_mirrored = _mesh(teachers, crops_rgb[:, :, ::-1])
-    return (mesh, sure), (mirrored_points(mirrored, MESH_MIRROR, CROP_SIZE_PX), sure_mirrored)
-
-
-def _mesh(teachers: Teachers, crops_rgb: U8) -> tuple[F32, F32]:
-    starts = range(0, max(len(crops_rgb), 1), _BATCH)
-    parts = [teachers.mesh(np.ascontiguousarray(crops_rgb[i : i + _BATCH])) for i in starts]
-    meshes, presences = zip(*parts, strict=True)
-    return np.concatenate(meshes), np.concatenate(presences)
 
 
 class OwnReader:

@@ -50,9 +50,10 @@ class ModelFigures:
         role: `detector`, `encoder`, ...
         files: its weights.
         mb: of the files, 1e6 bytes.
-        gflop: for one item; 2 for a multiplication and its addition. The generator works twice on a
-            face: to aim, and for good. The attribute network looks at a face twice, as it is and
-            mirrored; the job lets it read two pictures of each, the face and the first painting.
+        gflop: for one item; 2 for a multiplication and its addition. The generator works thrice on
+            a face: twice to aim, and for good. The attribute network looks at a face twice, as it
+            is and mirrored; the job lets it read three pictures of each, the face and the paintings
+            before the one that counts.
         ms: batch to milliseconds for one item, median.
         item: `frame` or `face`.
         provider: what it really runs on.

@@ -36,9 +36,9 @@ from deid_ops.swap.conditions import to_planes
 from deid_ops.swap.crop import EYE_DISTANCE_PX
 from deid_ops.swap.retarget import FaceShape, retarget
 from deid_ops.train.shape import layout_points, pose_labels
-from deid_ops.train.teachers import MESH_SIZE_PX, Teachers
+from deid_ops.train.teachers import MESH_SIZE_PX, Teachers, mean_mesh
 from deid_ops.types import F32, U8, Bool
-from jobs.attribute_readers import gaze_of_points, mean_mesh
+from jobs.attribute_readers import gaze_of_points
 from jobs.config import JobConfig
 from jobs.models import conditioning_encoder, runtime_of
 from jobs.weights import resolve
@@ -124,7 +124,7 @@ def _read_by_teachers(
     """Return the teachers' reading of the faces they are sure of, and which of all those are."""
     parts, sure = [], []
     for crops in _batches(faces.aligned(MESH_SIZE_PX)):
-        mesh, presence = mean_mesh(teachers, crops)
+        mesh, presence = mean_mesh(teachers, crops[..., ::-1])
         present = presence >= 0.5
         mesh = mesh[present]
         expression = teachers.expression(mesh)

@@ -21,9 +21,10 @@ from deid_ops.swap.face_mask import face_masks
 from deid_ops.swap.retarget import retarget
 from deid_ops.types import F32, U8, Bool
 
-# Of what a first painting missed, how much is added to what the second is told. 1 brings landmarks
-# and pose no nearer and overshoots in the gaze of some faces.
+# Of what a painting missed, how much is added to what the next is told. 1 brings landmarks and pose
+# no nearer and overshoots in the gaze of some faces.
 AIM_GAIN = np.float32(0.8)
+AIM_ROUNDS = 2  # paintings before the one that counts; each costs a painting and a reading
 
 
 class Generator:
@@ -78,8 +79,8 @@ class Generator:
         """Return conditions from which the painted face comes nearer to what was read.
 
         The painter misses what it is told, and the attribute network misreads small and blurred
-        faces, both much the same way each time. So a face is painted once, read by the same
-        network, and what it is told is moved against the difference: both errors largely cancel.
+        faces, both much the same way each time. So a face is painted, read by the same network, and
+        what it is told is moved against the difference; then once more. Both errors largely cancel.
         Nothing new of the original passes: what is read was painted from the conditions.
 
         Args:
@@ -90,9 +91,12 @@ class Generator:
         Raises:
             InvariantError: a shape or a length differs.
         """
-        painted = self(crops_bgr, conditions, anchors_unit)
-        missed_px = conditions.points_px - self._posed_mean_face(to_planes(painted))
-        return FaceConditions(conditions.points_px + AIM_GAIN * missed_px, conditions.detail_rms)
+        aimed = conditions
+        for _ in range(AIM_ROUNDS):
+            painted = self(crops_bgr, aimed, anchors_unit)
+            missed_px = conditions.points_px - self._posed_mean_face(to_planes(painted))
+            aimed = FaceConditions(aimed.points_px + AIM_GAIN * missed_px, conditions.detail_rms)
+        return aimed
 
     def __call__(self, crops_bgr: U8, conditions: FaceConditions, anchors_unit: F32) -> U8:
         """Paint the anchors' identities.

@@ -31,7 +31,7 @@ from deid_ops.train.augment import (
 from deid_ops.train.data import Pack, evenly
 from deid_ops.train.loop import to_float01
 from deid_ops.train.shape import layout_points, pose_labels
-from deid_ops.train.teachers import MESH_SIZE_PX, Teachers
+from deid_ops.train.teachers import MESH_SIZE_PX, Teachers, mean_mesh
 from deid_ops.train.variations import WHOLE_CROP, Variations, varied_pictures
 from deid_ops.types import F32, F64, I64, U8
 
@@ -103,10 +103,10 @@ class OnlineLabeller:
         self._mean_expression = expression.mean(axis=0, keepdims=True)
 
     def __call__(self, crops_rgb: U8) -> AttributeLabels:
-        """Label crops [n, 128, 128, 3]; those without a face are left out."""
+        """Label crops [n, 128, 128, 3] by both readings; those without a face are left out."""
         size = (MESH_SIZE_PX, MESH_SIZE_PX)
         fine = np.stack([cv2.resize(c, size, interpolation=cv2.INTER_LINEAR) for c in crops_rgb])
-        mesh, presence = self._teachers.mesh(fine)
+        mesh, presence = mean_mesh(self._teachers, fine)
         sure = presence >= _SURE
         mesh = mesh[sure]
         return AttributeLabels(

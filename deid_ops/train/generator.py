@@ -5,8 +5,9 @@ Command: `deid train generator --data PACK --attributes DIR --out DIR`. Two phas
 1. regression (`identity_from` of the steps): every face is painted back from its own conditions
    and its own identity vector;
 2. identity: half of each batch gets another identity (a training face's or a mixture of two),
-   is drawn to it and pushed off the original, keeps light, landmarks, pose and expression, and is
-   made to pass for a photograph with a critic that looks through the same encoders.
+   is drawn to it and pushed off the original, is one and the same in two poses of a person, keeps
+   light, landmarks, pose and expression, and is made to pass for a photograph with a critic that
+   looks through the same encoders.
 
 A share of the batch sees the face under heavy noise instead of its 8x8 light: the denoiser. The
 two tasks share everything but two scalars.
@@ -111,6 +112,7 @@ def paint_losses(
     if with_identity and share_own < 1.0:
         other = ~own
         losses["repulsion"] = config.w_repulsion * terms.repulsion
+        losses["same"] = config.w_same * terms.same
         losses["light"] = config.w_light * light_difference(
             output[other], batch.light01[other], batch.mask[other]
         )

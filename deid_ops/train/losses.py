@@ -54,6 +54,7 @@ class IdentityTerms:
     attraction: Tensor  # mean 1 - cos(output, wanted)
     repulsion: Tensor  # mean relu(cos(output, original) - margin)
     features: Tensor  # mean feature distance to the original, where that was asked for
+    same: Tensor  # mean 1 - cos between the two paintings of one person in two poses
     # After each encoder's stages, [m, c, h, w], of the m rows that get another identity; none: [].
     swapped_maps: list[Tensor]
 
@@ -77,13 +78,14 @@ def identity_terms(
         original01: [n, 3, 128, 128] the crops they replace.
         own_unit: [n, 128] identity of the original (the teacher's label).
         wanted_unit: [n, 128] identity to paint.
-        own: [n] true where the wanted identity is the crop's own: no repulsion, but features.
+        own: [n] true where the wanted identity is the crop's own: no repulsion, but features. The
+            others are pairs, one after another: a person and an identity, painted in two poses.
         margin: cosine to the original below which nothing repels.
         rng: jitter.
         feature_rows: at most this many rows are compared in features (that costs a second pass
             over the originals), with the first encoder only.
     """
-    attraction = repulsion = features = output01.new_zeros(())
+    attraction = repulsion = features = same = output01.new_zeros(())
     swapped_maps: list[Tensor] = []
     swapped = torch.nonzero(~own).flatten()
     # Own faces that are looked at: those compared in features. The rest cost time for little.
@@ -97,6 +99,7 @@ def identity_terms(
         if len(swapped):
             close = (unit * own_unit[looked]).sum(1)[n_own:]
             repulsion = repulsion + functional.relu(close - margin).mean()
+            same = same + apart_in_pairs(unit[n_own:])
             swapped_maps += [m[n_own:] for m in maps]
         if index == 0 and n_own:
             with torch.no_grad():
@@ -105,7 +108,21 @@ def identity_terms(
                 cosine = functional.cosine_similarity(mine[:n_own].float(), true.float(), dim=1)
                 features = features + (1.0 - cosine).mean() / len(maps)
     n = len(encoders)
-    return IdentityTerms(attraction / n, repulsion / n, features, swapped_maps)
+    return IdentityTerms(attraction / n, repulsion / n, features, same / n, swapped_maps)
+
+
+def apart_in_pairs(unit: Tensor) -> Tensor:
+    """Mean 1 - cos between neighbours: rows 0 and 1, 2 and 3, ... of [n, d]; a last one is alone.
+
+    Example:
+        >>> float(apart_in_pairs(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])))
+        1.0
+    """
+    n_pairs = len(unit) // 2
+    if n_pairs == 0:
+        return unit.new_zeros(())
+    first, second = unit[0 : 2 * n_pairs : 2], unit[1 : 2 * n_pairs : 2]
+    return (1.0 - (first * second).sum(1)).mean()
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from deid_ops.swap.retarget import FaceShape, retarget
 from deid_ops.train.data import Pack
 from deid_ops.train.head_turn import MESH_STEP, drawn_along, turned_head
 from deid_ops.train.shape import layout_points, pose_labels
-from deid_ops.types import F32, I64, U8
+from deid_ops.types import F32, I64, U8, Bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,9 @@ def load_paint_data(
 
 
 def faces_at(
-    data: PaintData, rows: I64, turn_share: float, turn_deg: float, rng: np.random.Generator
+    data: PaintData, rows: I64, turned: Bool, turn_deg: float, rng: np.random.Generator
 ) -> PaintFaces:
-    """Return the faces of some rows, a share of them with their heads turned.
+    """Return the faces of some rows, some of them with their heads turned.
 
     Portraits look into the camera: of the training faces one in twelve is turned by more than 20
     degrees. A painter that has hardly seen a far cheek smears it.
@@ -71,9 +71,9 @@ def faces_at(
     Args:
         data: the faces.
         rows: [n] which.
-        turn_share: of the heads that are turned.
+        turned: [n] which heads are turned.
         turn_deg: at most so many degrees, about either axis.
-        rng: draws which, and the angles.
+        rng: draws the angles.
     """
     bits = np.unpackbits(data.inside_bits[rows], axis=1)
     faces = PaintFaces(
@@ -82,7 +82,7 @@ def faces_at(
         data.points_px[rows],
         data.pose_deg[rows],
     )
-    chosen = np.flatnonzero(rng.random(len(rows)) < turn_share)
+    chosen = np.flatnonzero(turned)
     if len(chosen):
         _turn_heads(data, faces, rows, chosen, turn_deg, rng)
     return faces

@@ -27,7 +27,7 @@ from deid_ops.train.augment import (
 )
 from deid_ops.train.loop import State, to_float01
 from deid_ops.train.paint_data import PaintData, faces_at
-from deid_ops.types import F32
+from deid_ops.types import F32, I64, Bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class GeneratorTraining:
     hazy_share: float = 0.6
     coarse_share: float = 0.5
     point_jitter_px: float = 0.35
-    turn_share: float = 0.4  # of the heads
+    turn_share: float = 0.4  # of the heads; of two paintings of one person the second always is
     turn_deg: float = 28.0  # at most, about either axis
     mask_margin_px: tuple[int, int] = (1, 7)  # the job's mask and its neighbours
     repulsion_margin: float = 0.0
@@ -62,6 +62,7 @@ class GeneratorTraining:
     w_identity_own: float = 0.5
     w_identity_other: float = 2.0
     w_repulsion: float = 5.0
+    w_same: float = 2.0  # two paintings of one person in two poses are one identity
     w_light: float = 4.0
     w_seam: float = 3.0
     w_unseen: float = 2.0  # where a training picture ends within the face: nothing but its light
@@ -186,6 +187,22 @@ def as_filmed(images01: Tensor, config: GeneratorTraining, rng: np.random.Genera
     return lower_resolution(filmed, rng, coarse).contiguous(memory_format=torch.channels_last)
 
 
+def pairs_of(own: Bool) -> tuple[I64, I64]:
+    """Return the rows of both members of the pairs among those that get another identity.
+
+    Args:
+        own: [n] which rows keep their identity. An odd one of the others stays alone, the last.
+
+    Example:
+        >>> first, second = pairs_of(np.array([False, True, False, False]))
+        >>> first.tolist(), second.tolist()
+        ([0], [2])
+    """
+    swapped = np.flatnonzero(~own)
+    pairs = swapped[: len(swapped) // 2 * 2].reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
+
+
 def draw_batch(
     data: PaintData,
     config: GeneratorTraining,
@@ -194,11 +211,19 @@ def draw_batch(
     *,
     swapping: bool,
 ) -> PaintBatch:
-    """Draw a batch: some heads turned, half mirrored, landmarks jittered, identities chosen."""
+    """Draw a batch: some heads turned, half mirrored, landmarks jittered, identities chosen.
+
+    Those that get another identity come in pairs, one after another: the same person, who gets the
+    same identity, once more with the head turned.
+    """
     rng, n = state.rng, config.batch
     rows = rng.integers(0, len(data.points_px), n)
     own = ~(rng.random(n) < config.swapped_share) if swapping else np.ones(n, dtype=bool)
-    faces = faces_at(data, rows, config.turn_share, config.turn_deg, rng)
+    first, second = pairs_of(own)
+    rows[second] = rows[first]
+    turned = rng.random(n) < config.turn_share
+    turned[second] = True
+    faces = faces_at(data, rows, turned, config.turn_deg, rng)
     images, weight = to_float01(faces.crops_rgb), torch.from_numpy(faces.inside)[:, None]
     points, pose = torch.from_numpy(faces.points_px), torch.from_numpy(faces.pose_deg)
     expression = torch.from_numpy(data.expression[rows])
@@ -221,6 +246,7 @@ def draw_batch(
     light, target = light_and_target(images, points, mask, noised)
     inside, scalars = degraded(images, light, mask, noised, config, state)
     wanted = wanted_identities(data, rows, own, config, rng)
+    wanted[second] = wanted[first]
     return PaintBatch(
         images,
         light,

@@ -85,7 +85,7 @@ def test_aiming_brings_the_painted_face_nearer_to_what_was_read() -> None:
         return float(np.linalg.norm(seen.points_px - told.points_px, axis=-1).mean())
 
     assert 0.2 < missed_px(told) < 3.0
-    assert missed_px(aimed) < 0.75 * missed_px(told)
+    assert missed_px(aimed) < 0.6 * missed_px(told)
 
 
 def test_anchors_are_apart_and_described() -> None:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from drawn_pack import write_pack
 
-from deid_ops.swap.crop import EYE_DISTANCE_PX
-from deid_ops.swap.layout import MESH_INDEX
+from deid_ops.swap.crop import CROP_SIZE_PX, EYE_DISTANCE_PX
+from deid_ops.swap.layout import MESH_INDEX, POINT_MIRROR, mirrored_points
 from deid_ops.train import attribute_lessons
 from deid_ops.train.attribute_lessons import (
     AttributeLabels,
@@ -23,7 +23,8 @@ from deid_ops.train.attribute_lessons import (
 )
 from deid_ops.train.attributes import AttributeTraining, held_out_errors, train_attributes
 from deid_ops.train.loop import Budget
-from deid_ops.train.shape import pose_labels
+from deid_ops.train.shape import layout_points, pose_labels
+from deid_ops.train.teachers import mean_mesh
 from deid_ops.types import F32, U8
 
 
@@ -59,10 +60,23 @@ def test_online_labels_are_of_the_very_picture_and_doubtful_ones_are_left_out(
         np.random.default_rng(3)
     )
     assert lesson.images01.shape == (5, 3, 128, 128)  # the first was no face
-    again, _ = teachers.mesh(teachers.seen[0])
+    again, _ = mean_mesh(teachers, teachers.seen[0])  # type: ignore[arg-type]
     np.testing.assert_allclose(lesson.points_px.numpy(), again[1:, list(MESH_INDEX), :2])
     pose = pose_labels(again[1:], flat_shape, mean.mean(0, keepdims=True))
     np.testing.assert_allclose(lesson.pose_deg.numpy(), pose, atol=1e-4)
+
+
+def test_labels_are_the_mean_of_two_readings(flat_shape) -> None:
+    teachers = BrightestPoint(0.9)
+    labeller = OnlineLabeller(teachers, flat_shape, np.zeros((1, 52), np.float32))
+    crops = np.random.default_rng(4).integers(0, 256, (3, 128, 128, 3)).astype(np.uint8)
+    labels = labeller(crops)
+    asis, mirrored = teachers.seen
+    np.testing.assert_array_equal(mirrored, asis[:, :, ::-1])
+    first, second = (layout_points(teachers.mesh(seen)[0][1:]) for seen in (asis, mirrored))
+    back = mirrored_points(second, POINT_MIRROR, CROP_SIZE_PX)
+    np.testing.assert_allclose(labels.points_px, (first + back) / 2, atol=1e-4)
+    assert np.abs(first - back).max() > 1.0
 
 
 def test_a_pose_does_not_depend_on_its_batch(flat_shape) -> None:

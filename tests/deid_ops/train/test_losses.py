@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
+from deid_ops.models.encoder import CompactEncoder
 from deid_ops.swap.crop import EYE_DISTANCE_PX
 from deid_ops.swap.layout import N_POINTS, group_slice
-from deid_ops.train.losses import eye_difference, light_difference, masked_l1, seam
+from deid_ops.train.losses import (
+    apart_in_pairs,
+    eye_difference,
+    identity_terms,
+    light_difference,
+    masked_l1,
+    seam,
+)
 
 
 @pytest.fixture
@@ -46,3 +55,29 @@ def test_the_seam_is_the_rim_of_the_mask() -> None:
     assert rim[..., 8, 30] == 1.0
     assert rim[..., 32, 32] == 0.0
     assert float((rim * (1 - mask)).sum()) == 0.0
+
+
+def test_pairs_are_neighbours_and_an_odd_one_is_alone() -> None:
+    unit = torch.nn.functional.normalize(
+        torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 1.0], [9.0, -9.0]]), dim=1
+    )
+    assert float(apart_in_pairs(unit)) == pytest.approx((1.0 - 0.5**0.5) / 2, abs=1e-6)
+    assert float(apart_in_pairs(unit[:1])) == 0.0
+
+
+def test_one_identity_in_two_poses_is_asked_of_those_that_get_another() -> None:
+    torch.manual_seed(0)
+    encoder = CompactEncoder((8, 16, 16)).eval()
+    output = torch.rand((4, 3, 4, 4)).repeat_interleave(32, 2).repeat_interleave(32, 3)
+    output[3] = output[1]
+    own_unit = torch.nn.functional.normalize(torch.rand((4, 128)), dim=1)
+    own = torch.tensor([True, False, True, False])
+    terms = [
+        identity_terms(
+            [encoder], images, output, own_unit, own_unit, own, 0.0, np.random.default_rng(0)
+        ).same
+        for images in (output, output[[0, 1, 3, 2]])
+    ]
+    alike, unlike = (float(term.detach()) for term in terms)
+    assert alike == pytest.approx(0.0, abs=1e-5)
+    assert unlike > 1e-4
