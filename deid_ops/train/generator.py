@@ -16,6 +16,7 @@ two tasks share everything but two scalars.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -71,64 +72,100 @@ def paint_losses(
     with_identity: bool = True,
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
     """Return the weighted losses of a batch, and the encoders' maps of its swapped faces."""
-
-    def paint(points: Tensor, rows: slice) -> Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bf16):
-            out: Tensor = net(
-                batch.images01[rows],
-                batch.mask[rows],
-                batch.inside[rows],
-                points,
-                batch.detail_rms[rows],
-                batch.wanted_unit[rows],
-                batch.scalars[rows],
-            )
-        return out.float()
-
-    output = paint(batch.points_px, slice(None))
-    own = batch.own
+    output, own = _painted(net, batch, config, batch.points_px, slice(None)), batch.own
     losses = {"l1": config.w_l1 * masked_l1(output[own], batch.target01[own], batch.weight[own])}
     losses["unseen"] = config.w_unseen * masked_l1(
-        output,
-        enlarge_cells(batch.light01),
-        batch.mask * (1.0 - batch.weight),
+        output, enlarge_cells(batch.light01), batch.mask * (1.0 - batch.weight)
     )
-    share_own, swapped_maps = float(own.float().mean()), []
+    swapped_maps: list[Tensor] = []
     if with_identity:
-        terms = identity_terms(
-            encoders,
-            output,
-            batch.images01,
-            batch.own_unit,
-            batch.wanted_unit,
-            own,
-            config.repulsion_margin,
-            rng,
-        )
+        units, margin = (batch.own_unit, batch.wanted_unit), config.repulsion_margin
+        terms = identity_terms(encoders, output, batch.images01, *units, own, margin, rng)
         swapped_maps = terms.swapped_maps
-        w_identity = config.w_identity_own if share_own == 1.0 else config.w_identity_other
         losses["features"] = config.w_features * terms.features
-        losses["identity"] = w_identity * terms.attraction
-    if with_identity and share_own < 1.0:
-        other = ~own
-        losses["repulsion"] = config.w_repulsion * terms.repulsion
-        losses["same"] = config.w_same * terms.same
-        losses["light"] = config.w_light * light_difference(
-            output[other], batch.light01[other], batch.mask[other]
-        )
-        losses["seam"] = config.w_seam * masked_l1(
-            output[other], batch.images01[other], batch.weight[other] * seam(batch.mask[other])
-        )
-        if attributes is not None:
-            losses["attributes"] = config.w_attributes * attribute_difference(
-                attributes, output, batch.points_px, batch.pose_deg, batch.expression
-            )
+        if bool(own.all()):
+            losses["identity"] = config.w_identity_own * terms.attraction
+        else:
+            losses["identity"] = config.w_identity_other * terms.attraction
+            losses["repulsion"] = config.w_repulsion * terms.repulsion
+            losses["same"] = config.w_same * terms.same
+            losses |= _fit_losses(output, batch, attributes, config)
     if stable:
         rows = slice(0, config.stable_rows)
         shake = torch.from_numpy(rng.normal(0, 0.6, (config.stable_rows, 136, 2)).astype("f4"))
-        again = paint(batch.points_px[rows] + shake, rows)
+        again = _painted(net, batch, config, batch.points_px[rows] + shake, rows)
         losses["stable"] = config.w_stable * (again - output[rows]).abs().mean()
     return losses, swapped_maps
+
+
+def _painted(
+    net: LeakProofGenerator,
+    batch: PaintBatch,
+    config: GeneratorTraining,
+    points_px: Tensor,
+    rows: slice,
+) -> Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bf16):
+        out: Tensor = net(
+            batch.images01[rows],
+            batch.mask[rows],
+            batch.inside[rows],
+            points_px,
+            batch.detail_rms[rows],
+            batch.wanted_unit[rows],
+            batch.scalars[rows],
+        )
+    return out.float()
+
+
+def _fit_losses(
+    output01: Tensor,
+    batch: PaintBatch,
+    attributes: AttributeNet | None,
+    config: GeneratorTraining,
+) -> dict[str, Tensor]:
+    """Return how badly faces of another identity fit their place, and all what they were told."""
+    other = ~batch.own
+    light = light_difference(output01[other], batch.light01[other], batch.mask[other])
+    rim = batch.weight[other] * seam(batch.mask[other])
+    losses = {
+        "light": config.w_light * light,
+        "seam": config.w_seam * masked_l1(output01[other], batch.images01[other], rim),
+    }
+    if attributes is not None:
+        losses["attributes"] = config.w_attributes * attribute_difference(
+            attributes, output01, batch.points_px, batch.pose_deg, batch.expression
+        )
+    return losses
+
+
+@dataclass(frozen=True, slots=True)
+class _Critic:
+    """The critic of painted faces with its optimiser."""
+
+    net: FeatureCritic
+    optimiser: torch.optim.Optimizer
+    encoders: Sequence[TeacherEncoder | CompactEncoder]
+
+    @classmethod
+    def of(
+        cls, encoders: Sequence[TeacherEncoder | CompactEncoder], config: GeneratorTraining
+    ) -> _Critic:
+        """Begin with a new one for these encoders' maps."""
+        blank = torch.zeros(1, 3, CROP_SIZE_PX, CROP_SIZE_PX)
+        net = FeatureCritic([m.shape[1] for m in real_maps(encoders, blank, None)])
+        adam = torch.optim.Adam(net.parameters(), config.critic_rate, betas=(0.0, 0.99))
+        return cls(net, adam, encoders)
+
+    def learn(
+        self, images01: Tensor, painted_maps: list[Tensor], rate: float, rng: np.random.Generator
+    ) -> Tensor:
+        """Take one step; returns the loss before it."""
+        set_rate(self.optimiser, rate)
+        photographed = self.net(real_maps(self.encoders, images01, rng))
+        loss = logistic_critic(photographed, self.net([m.detach() for m in painted_maps]))
+        descend([loss], self.optimiser)
+        return loss.detach()
 
 
 def train_generator(
@@ -156,17 +193,15 @@ def train_generator(
     torch.manual_seed(config.seed)
     net = start_from or LeakProofGenerator(GeneratorConfig())
     channels_last(net).train()
-    blank = torch.zeros(1, 3, CROP_SIZE_PX, CROP_SIZE_PX)
-    critic = FeatureCritic([m.shape[1] for m in real_maps(encoders, blank, None)])
+    critic = _Critic.of(encoders, config)
     optimiser = torch.optim.Adam(net.parameters(), config.rate, betas=(0.5, 0.99), eps=1e-7)
-    critic_optimiser = torch.optim.Adam(critic.parameters(), config.critic_rate, betas=(0.0, 0.99))
     average = Average(net, config.ema)
     parts = {
         "net": net,
         "average": average,
         "optimiser": optimiser,
-        "critic": critic,
-        "critic_optimiser": critic_optimiser,
+        "critic": critic.net,
+        "critic_optimiser": critic.optimiser,
     }
     state = State(parts, config.seed)
     if resume and checkpoint is not None:
@@ -189,12 +224,10 @@ def train_generator(
         factor = half_cosine(number, budget.max_steps, config.warmup)
         values = {}
         if painted_maps:
-            set_rate(critic_optimiser, config.critic_rate * max(factor, config.critic_rate_floor))
-            photographed = critic(real_maps(encoders, batch.images01, state.rng))
-            critic_loss = logistic_critic(photographed, critic([m.detach() for m in painted_maps]))
-            descend([critic_loss], critic_optimiser)
-            losses["critic"] = config.w_critic * fooling_loss(critic(painted_maps))
-            values["critic_loss"] = float(critic_loss.detach())
+            rate = config.critic_rate * max(factor, config.critic_rate_floor)
+            critic_loss = critic.learn(batch.images01, painted_maps, rate, state.rng)
+            losses["critic"] = config.w_critic * fooling_loss(critic.net(painted_maps))
+            values["critic_loss"] = float(critic_loss)
         set_rate(optimiser, config.rate * factor)
         descend(list(losses.values()), optimiser)
         average.update(net, number)
