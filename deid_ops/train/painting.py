@@ -62,7 +62,7 @@ class GeneratorTraining:
     w_identity_own: float = 0.5
     w_identity_other: float = 2.0
     w_repulsion: float = 5.0
-    w_same: float = 2.0  # two paintings of one person in two poses are one identity
+    w_same: float = 4.0  # two paintings of one person in two poses are one identity
     w_light: float = 4.0
     w_seam: float = 3.0
     w_unseen: float = 2.0  # where a training picture ends within the face: nothing but its light
