@@ -65,7 +65,7 @@ def test_generator_and_denoiser_paint_an_anchor() -> None:
 
     noised = diffuse(out, told, bank[:2], 1.0, fresh)
     assert np.array_equal(noised[~masks], crops[~masks])
-    assert np.abs(noised.astype(int) - out)[masks].mean() > 1.0
+    assert np.abs(noised.astype(int) - out)[masks].mean() > 0.5
 
 
 def test_aiming_brings_the_painted_face_nearer_to_what_was_read() -> None:
