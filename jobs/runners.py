@@ -146,6 +146,8 @@ def _start_ray(address: str | None) -> None:
 
     options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
     if address is None:
+        # Without it Ray joins whatever runs on this machine already, and refuses the rest.
+        options["address"] = "local"
         options["num_cpus"] = max(os.cpu_count() or 1, LOCAL_LOGICAL_CPUS)
         options["include_dashboard"] = False
     else:

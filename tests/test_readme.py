@@ -71,7 +71,7 @@ def test_the_pipeline_example_runs_as_it_stands(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     names: dict[str, Any] = {}
-    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=8, include_dashboard=False, log_to_driver=False)
     try:
         exec(compile(block.group(1), "README.md", "exec"), names)  # noqa: S102
         counts = [len(row["face_frame_index"]) for row in names["faces"].iter_rows()]

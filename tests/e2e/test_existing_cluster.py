@@ -84,6 +84,28 @@ def test_killed_driver_and_second_run_on_the_same_cluster(nightly, tmp_path):
     assert not ray.is_initialized()
 
 
+def test_without_an_address_the_job_has_a_ray_of_its_own(address):
+    import ray
+
+    code = (
+        "from jobs.runners import _start_ray; _start_ray(None); import ray; "
+        "print(len(ray.nodes()), ray.get_runtime_context().gcs_address)"
+    )
+    for env in ({}, {"RAY_ADDRESS": address}):  # the running cluster is found, or named
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=os.environ | env,
+        )
+        n_nodes, joined = done.stdout.split()[-2:]
+        assert int(n_nodes) == 1
+        assert joined != address
+    assert not ray.is_initialized()
+
+
 def test_address_without_a_cluster_is_a_named_failure(fleet, tmp_path):
     command = [
         *(DEID, "nightly", "--manifest", fleet, "--lake", tmp_path / "lake", "--all"),
