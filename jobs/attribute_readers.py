@@ -22,8 +22,7 @@ from deid_ops.types import F32, U8
 class TeacherReader:
     """MediaPipe's mesh and expression networks, from which the generator's own network learned.
 
-    Each crop is read as it is and mirrored, and their mean counts: on small faces the two readings
-    are as far apart as what is to be measured (`deid evaluate --clip`, `source_mirrored`).
+    Each crop is read as it is and mirrored, and their mean counts, see `mean_mesh`.
 
     Args:
         folder: holds `mp_face_landmarks.onnx` and `mp_blendshapes.onnx`, see `Teachers`.

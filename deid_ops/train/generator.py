@@ -71,7 +71,7 @@ def paint_losses(
     stable: bool,
     with_identity: bool = True,
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """Return the weighted losses of a batch, and the encoders' maps of its swapped faces."""
+    """Return the weighted losses of a batch, scalars, and `IdentityTerms.swapped_maps` of it."""
     output, own = _painted(net, batch, config, batch.points_px, slice(None)), batch.own
     losses = {"l1": config.w_l1 * masked_l1(output[own], batch.target01[own], batch.weight[own])}
     losses["unseen"] = config.w_unseen * masked_l1(
@@ -160,7 +160,14 @@ class _Critic:
     def learn(
         self, images01: Tensor, painted_maps: list[Tensor], rate: float, rng: np.random.Generator
     ) -> Tensor:
-        """Take one step; returns the loss before it."""
+        """Take one step; returns the loss before it.
+
+        Args:
+            images01: [n, 3, 128, 128] photographed crops.
+            painted_maps: one [m, c, h, w] an encoder and stage, see `IdentityTerms.swapped_maps`.
+            rate: learning rate.
+            rng: jitter of the photographs' view.
+        """
         set_rate(self.optimiser, rate)
         photographed = self.net(real_maps(self.encoders, images01, rng))
         loss = logistic_critic(photographed, self.net([m.detach() for m in painted_maps]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 from deid_ops.models.encoder import CompactEncoder
 from deid_ops.swap.crop import EYE_DISTANCE_PX
 from deid_ops.swap.layout import N_POINTS, group_slice
+from deid_ops.train import losses
 from deid_ops.train.losses import (
     apart_in_pairs,
     eye_difference,
@@ -81,3 +84,7 @@ def test_one_identity_in_two_poses_is_asked_of_those_that_get_another() -> None:
     alike, unlike = (float(term.detach()) for term in terms)
     assert alike == pytest.approx(0.0, abs=1e-5)
     assert unlike > 1e-4
+
+
+def test_examples() -> None:
+    assert doctest.testmod(losses).failed == 0
