@@ -95,6 +95,8 @@ N_POINTS: Final = len(MESH_INDEX)
 N_GROUPS: Final = len(GROUP_NAMES)
 N_EXPRESSION: Final = 52
 MESH_POINTS: Final = 478
+MESH_SURFACE_POINTS: Final = 468  # the first, on the skin; the rest are the irises
+OUTLINE: Final = _GROUPS["contour"]
 
 # (left, right, how many in a row): partners in the mesh. The other 28 points lie in the middle.
 _MESH_PARTNERS: Final = (

@@ -60,7 +60,6 @@ class PackConfig:
     min_eye_distance_px: float = 20.0  # in the source image
     min_sharpness: float = 12.0  # variance of the Laplacian of the crop
     min_presence: float = 0.5  # the mesh network's confidence
-    max_turn_px: float = 9.0  # mean distance of the five points from the template
     validation_per_mille: int = 40
     batch: int = 32
 

@@ -9,7 +9,7 @@ import numpy as np
 from deid_ops.swap.crop import CROP_SIZE_PX
 from deid_ops.swap.retarget import FaceShape, retarget
 from deid_ops.train.data import Pack
-from deid_ops.train.head_turn import MESH_STEP, drawn_along, turned_head
+from deid_ops.train.head_turn import drawn_along, turned_head
 from deid_ops.train.shape import layout_points, pose_labels
 from deid_ops.types import F32, I64, U8, Bool
 
@@ -72,7 +72,7 @@ def faces_at(
         data: the faces.
         rows: [n] which.
         turned: [n] which heads are turned.
-        turn_deg: at most so many degrees, about either axis.
+        turn_deg: at most (`head_turn.py`).
         rng: draws the angles.
     """
     bits = np.unpackbits(data.inside_bits[rows], axis=1)
@@ -99,10 +99,10 @@ def _turn_heads(
     """Turn the chosen of the faces in their arrays, which are copies of the data's."""
     meshes = []
     for row in chosen:
-        mesh = data.mesh_xyz_px[rows[row], ::MESH_STEP]
+        mesh = data.mesh_xyz_px[rows[row]]
         picture = np.dstack([faces.crops_rgb[row], faces.inside[row] * 255.0]).astype(np.uint8)
-        head = turned_head(data.mesh_xyz_px[rows[row]], rng, turn_deg)
-        drawn = drawn_along(picture, mesh, head.every(MESH_STEP))
+        head = turned_head(mesh, rng, turn_deg)
+        drawn = drawn_along(picture, mesh, head)
         faces.crops_rgb[row], faces.inside[row] = drawn[..., :3], drawn[..., 3] > 254
         meshes.append(head.mesh_xyz_px)
     after = np.stack(meshes)

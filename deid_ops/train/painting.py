@@ -54,7 +54,7 @@ class GeneratorTraining:
     coarse_share: float = 0.5
     point_jitter_px: float = 0.35
     turn_share: float = 0.4  # of the heads; of two paintings of one person the second always is
-    turn_deg: float = 28.0  # at most, about either axis
+    turn_deg: float = 40.0  # at most (`head_turn.py`)
     mask_margin_px: tuple[int, int] = (1, 7)  # the job's mask and its neighbours
     repulsion_margin: float = 0.0
     w_l1: float = 3.0

@@ -22,7 +22,7 @@ import numpy as np
 
 from deid_ops.swap.crop import CROP_OFFSET_XY_PX, CROP_SIZE_PX, ENCODER_SIZE_PX
 from deid_ops.train.data import Pack
-from deid_ops.train.head_turn import MESH_STEP, turn
+from deid_ops.train.head_turn import turn
 from deid_ops.types import F32, F64, I64, U8
 
 FIELD_CELLS = 4  # random fields have this many values a side, smoothly enlarged
@@ -47,7 +47,7 @@ class Variations:
     morph: float = 0.35  # mixed with another face
     by_region: float = 0.5  # of those: in parts, the rest evenly
     complete: float = 0.85  # of the faces whose picture ends within the crop
-    turn_deg: float = 0.0  # out of the plane, up to so much about either axis; of half of the faces
+    turn_deg: float = 0.0  # out of the plane, at most (`head_turn.py`); of half of the faces
     rotation_deg: float = 6.0
     scale: float = 0.06  # natural logarithm
     stretch: float = 0.06  # natural logarithm of width to height
@@ -69,7 +69,7 @@ class PackCrops:
 
     rgb: U8  # [n, 128, 128, 3]
     inside: F32  # [n, 128, 128]: 1 where the picture is, 0 where its border repeats
-    mesh_xyz_px: F32  # [n, k, 3] landmarks; needed where heads are turned, else [n, 0, 3]
+    mesh_xyz_px: F32  # [n, 478, 3] landmarks; needed where heads are turned, else [n, 0, 3]
 
 
 def vary(
@@ -126,7 +126,7 @@ def varied_pictures(
         chances: [n] of each training face to be drawn, sum 1; None draws all alike.
     """
     rows, whole, crops = pack.rows(0), pack.whole_rows(0), pack.columns["crops_rgb"]
-    mesh = pack.columns["mesh_xyz_px"][:, ::MESH_STEP]
+    mesh = pack.columns["mesh_xyz_px"]
 
     def faces(chosen: I64) -> PackCrops:
         return PackCrops(crops[chosen], pack.inside(chosen), mesh[chosen])

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from deid_ops.train.data import COLUMNS, FORMAT_VERSION, Pack
+from tests.support.ball_head import ball_head
 
 
 def write_pack(folder: Path, n: int, seed: int = 0) -> Pack:
@@ -17,12 +18,11 @@ def write_pack(folder: Path, n: int, seed: int = 0) -> Pack:
     folder.mkdir(parents=True, exist_ok=True)
     coarse = rng.integers(0, 256, (n, 8, 8, 3)).astype(np.uint8)
     crops = coarse.repeat(16, axis=1).repeat(16, axis=2)
-    mean = rng.uniform(30, 100, (1, 478, 3))
     identity = rng.normal(size=(n, 128))
     columns = {
         "crops_rgb": crops,
         "inside_bits": np.full((n, 2048), 255),
-        "mesh_xyz_px": mean + rng.normal(0, 1.0, (n, 478, 3)),
+        "mesh_xyz_px": ball_head() + rng.normal(0, 1.0, (n, 478, 3)),
         "expression": rng.random((n, 52)) * 0.5,
         "identity_unit": identity / np.linalg.norm(identity, axis=1, keepdims=True),
         "split": np.arange(n) % 5 == 4,

@@ -1,59 +1,95 @@
-"""A turned head: the picture follows its landmarks, the border stays."""
+"""A turned head: the picture follows its landmarks, what is hidden is not drawn."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from deid_ops.train.head_turn import TurnedHead, drawn_along, turn, turned_head
+from deid_ops.geometry import transform_points
+from deid_ops.train.head_turn import drawn_along, head_at, turn, turned_head
+from tests.support.ball_head import ball_head
+
+_SPOTS = (33, 263, 4, 61, 291)
 
 
-def _spots(points: np.ndarray) -> np.ndarray:
+def _picture(mesh: np.ndarray, index: int) -> np.ndarray:
+    """Return a dark picture with a bright spot at one landmark."""
     picture = np.zeros((128, 128, 3), np.uint8)
-    for x, y in np.rint(points)[:, :2].astype(int):
-        picture[y - 1 : y + 2, x - 1 : x + 2] = 255
+    x, y = np.rint(mesh[index, :2]).astype(int)
+    picture[y - 1 : y + 2, x - 1 : x + 2] = 255
     return picture
 
 
-def test_the_picture_follows_its_points() -> None:
-    rng = np.random.default_rng(0)
-    axis = [40, 64, 88]
-    points = np.stack(np.meshgrid(axis, axis, [0]), -1).reshape(-1, 3).astype(np.float32)
-    moved = points + rng.uniform(-4, 4, points.shape).astype(np.float32)
-    head = TurnedHead(moved, np.ones(len(moved), np.float32))
-    drawn = drawn_along(_spots(points), points, head)[..., 0].astype(float)
-    for x, y, _ in moved:
-        near = np.s_[int(y) - 5 : int(y) + 7, int(x) - 5 : int(x) + 7]
-        ys, xs = np.indices(drawn[near].shape)
-        total = drawn[near].sum()
-        assert total > 500
-        assert abs((xs * drawn[near]).sum() / total + int(x) - 5 - x) < 1.5
-        assert abs((ys * drawn[near]).sum() / total + int(y) - 5 - y) < 1.5
+def _middle(picture: np.ndarray) -> np.ndarray:
+    """Return where the light of a picture lies."""
+    light = picture[..., 0].astype(float)
+    assert light.sum() > 200
+    ys, xs = np.indices(light.shape)
+    return np.array([(xs * light).sum(), (ys * light).sum()]) / light.sum()
 
 
-def test_the_border_stays_and_nothing_moves_without_a_turn() -> None:
-    rng = np.random.default_rng(1)
-    picture = rng.integers(0, 255, (128, 128, 3), dtype=np.uint8)
-    mesh = rng.uniform(30, 98, (60, 3)).astype(np.float32)
-    assert np.array_equal(turn(picture, mesh, rng, 0.0), picture)
-    turned = turn(picture, mesh, np.random.default_rng(2), 20.0)
-    assert (turned[40:90, 40:90] != picture[40:90, 40:90]).mean() > 0.5
-    corners = [np.s_[:1, :1], np.s_[:1, -1:], np.s_[-1:, :1], np.s_[-1:, -1:]]
-    assert all(np.abs(turned[c].astype(int) - picture[c]).max() < 90 for c in corners)
+@pytest.mark.parametrize(("pitch", "yaw"), [(0.0, 25.0), (0.0, -25.0), (25.0, 0.0), (-20.0, 15.0)])
+def test_the_picture_follows_its_landmarks(pitch: float, yaw: float) -> None:
+    mesh = ball_head()
+    head = head_at(mesh, pitch, yaw)
+    for index in _SPOTS:
+        moved = _middle(drawn_along(_picture(mesh, index), mesh, head))
+        assert np.abs(moved - head.mesh_xyz_px[index, :2]).max() < 1.5
 
 
-def test_what_goes_behind_the_edge_moves_nothing() -> None:
-    """A ball's front, turned: its far side is out of view, and a hidden point draws nothing."""
-    rng = np.random.default_rng(3)
-    directions = rng.normal(size=(400, 3))
-    directions[:, 2] = -np.abs(directions[:, 2])  # towards the camera
-    ball = 64 + 40 * directions / np.linalg.norm(directions, axis=1, keepdims=True)
-    head = turned_head(ball.astype(np.float32), np.random.default_rng(0), 40.0)
-    moved_to_the_edge = np.linalg.norm(head.mesh_xyz_px[:, :2] - 64, axis=1) < 25
-    assert head.in_view[moved_to_the_edge].mean() > 0.95
-    assert 0.05 < (head.in_view < 0.2).mean() < 0.4
-    point = np.float32([[64, 64, 0]])
-    picture = _spots(point[:, :2])
-    hidden = TurnedHead(point + 9, np.zeros(1, np.float32))
-    assert np.array_equal(drawn_along(picture, point, hidden), picture)
-    seen = TurnedHead(point + 9, np.ones(1, np.float32))
-    assert not np.array_equal(drawn_along(picture, point, seen), picture)
+def test_nothing_moves_without_a_turn() -> None:
+    mesh = ball_head()
+    y, x = np.indices((128, 128))
+    picture = np.stack([x, y, x + y], axis=-1).astype(np.uint8)
+    same = drawn_along(picture, mesh, head_at(mesh, 0.0, 0.0))
+    assert np.abs(same.astype(int) - picture).max() <= 2  # a pixel on an edge lies off by so much
+    other = turn(picture, mesh, np.random.default_rng(2), 40.0)
+    assert (np.abs(other.astype(int) - picture) > 2).mean() > 0.5
+
+
+def test_what_goes_behind_the_edge_is_not_drawn() -> None:
+    """A spot on a ball's side, turned away from the camera, is gone; towards it, it is there."""
+    mesh = ball_head()
+    beside = int(np.argmin(np.linalg.norm(mesh[:468, :2] - (64 + 34, 64), axis=1)))
+    picture = _picture(mesh, beside)
+    away, towards = (drawn_along(picture, mesh, head_at(mesh, 0.0, yaw)) for yaw in (-50.0, 25.0))
+    assert head_at(mesh, 0.0, -50.0).mesh_xyz_px[beside, 2] > 64.0  # behind the ball's middle
+    assert away.max() < 64
+    assert towards.max() > 128
+
+
+def test_a_turned_head_is_aligned_as_a_detector_would() -> None:
+    """Eyes, nose and mouth lie as near to their old places as a similarity can bring them."""
+    mesh = ball_head()
+    head = head_at(mesh, 0.0, 40.0)
+    spots = list(_SPOTS)
+    linear = head.aligned_from_crop[:, :2]
+    assert np.sqrt(np.linalg.det(linear)) > 1.05  # it came nearer: turned, it is narrower
+    unaligned = transform_points(
+        np.linalg.inv(np.vstack([head.aligned_from_crop, [0, 0, 1]]))[None, :2],
+        head.mesh_xyz_px[None, spots, :2],
+    )[0]
+    gaps = [np.square(p - mesh[spots, :2]).sum() for p in (head.mesh_xyz_px[spots, :2], unaligned)]
+    assert gaps[0] < gaps[1]
+
+
+def test_heads_are_turned_further_to_the_side_they_look_to() -> None:
+    """And by no more than asked for."""
+    mesh, rng = ball_head(), np.random.default_rng(4)
+
+    def seen_deg(landmarks: np.ndarray) -> float:
+        """Return the yaw of the line between the ball's left and right."""
+        left, right = landmarks[234], landmarks[454]
+        return float(np.rad2deg(np.arctan2(left[2] - right[2], right[0] - left[0])))
+
+    straight = [seen_deg(turned_head(mesh, rng, 40.0).mesh_xyz_px) for _ in range(60)]
+    assert min(straight) < -20.0
+    assert max(straight) > 20.0
+    assert np.abs(straight).max() < 46.0  # the pitch tilts the line a little
+    turned = head_at(mesh, 0.0, 20.0).mesh_xyz_px
+    further = [seen_deg(turned_head(turned, rng, 40.0).mesh_xyz_px) for _ in range(60)]
+    assert min(further) > 15.0
+    assert max(further) < 46.0
+    beyond = head_at(mesh, 0.0, 55.0).mesh_xyz_px
+    kept = [seen_deg(turned_head(beyond, rng, 40.0).mesh_xyz_px) for _ in range(20)]
+    assert np.ptp(kept) < 12.0  # only up and down

@@ -21,6 +21,7 @@ from deid_ops.train.variations import (
     relight,
     vary,
 )
+from tests.support.ball_head import ball_head
 
 STILL = Variations(
     *(0.0, 0.0, 0.0),
@@ -34,7 +35,7 @@ def _faces(n: int, seed: int) -> PackCrops:
     coarse = rng.integers(30, 220, (n, 8, 8, 3)).astype(np.uint8)
     inside = np.ones((n, 128, 128), np.float32)
     inside[:, :40] = 0.0
-    mesh = rng.uniform(30, 100, (n, 60, 3)).astype(np.float32)
+    mesh = ball_head() + rng.normal(0, 1, (n, 478, 3)).astype(np.float32)
     return PackCrops(coarse.repeat(16, axis=1).repeat(16, axis=2), inside, mesh)
 
 
