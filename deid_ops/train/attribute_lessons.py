@@ -20,9 +20,7 @@ from deid_ops.swap.retarget import FaceShape
 from deid_ops.train.augment import (
     Jitter,
     lower_resolution,
-    mirror_expression,
-    mirror_points,
-    mirror_pose,
+    mirror_some,
     move_points,
     photometric,
     random_similarity,
@@ -184,13 +182,10 @@ def online_lessons(
 def jittered(lesson: AttributeLesson, rng: np.random.Generator) -> AttributeLesson:
     """Return the crops jittered and their labels moved along."""
     jitter, n = Jitter(), len(lesson.images01)
-    images, points = lesson.images01, lesson.points_px
-    pose, expression = lesson.pose_deg, lesson.expression
     flip = torch.from_numpy(rng.random(n) < 0.5)
-    images = torch.where(flip[:, None, None, None], images.flip(3), images)
-    points = torch.where(flip[:, None, None], mirror_points(points), points)
-    pose = torch.where(flip[:, None], mirror_pose(pose), pose)
-    expression = torch.where(flip[:, None], mirror_expression(expression), expression)
+    images, points, pose, expression = mirror_some(
+        flip, lesson.images01, lesson.points_px, lesson.pose_deg, lesson.expression
+    )
     matrix = random_similarity(n, rng, jitter)
     roll = torch.rad2deg(torch.atan2(matrix[:, 1, 0], matrix[:, 0, 0]))
     pose = pose + torch.stack([roll, torch.zeros_like(roll), torch.zeros_like(roll)], 1)

@@ -102,3 +102,21 @@ def mirror_pose(pose_deg: Tensor) -> Tensor:
 def mirror_expression(expression: Tensor) -> Tensor:
     """Mirror coefficients [n, 52]: those of the left and of the right change places."""
     return expression[:, torch.from_numpy(EXPRESSION_MIRROR)]
+
+
+def mirror_some(
+    flip: Tensor, images01: Tensor, points_px: Tensor, pose_deg: Tensor, expression: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Mirror the rows where `flip` [n] is true: images [n, 3, s, s] and what they show."""
+    row = flip[:, None]
+    return (
+        flip_some(flip, images01),
+        torch.where(row[..., None], mirror_points(points_px), points_px),
+        torch.where(row, mirror_pose(pose_deg), pose_deg),
+        torch.where(row, mirror_expression(expression), expression),
+    )
+
+
+def flip_some(flip: Tensor, images: Tensor) -> Tensor:
+    """Mirror the images [n, c, s, s] where `flip` [n] is true."""
+    return torch.where(flip[:, None, None, None], images.flip(3), images)

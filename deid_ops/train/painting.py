@@ -18,15 +18,9 @@ from deid_ops.models.light import (
 from deid_ops.swap.conditions import CELL_PX, mask_planes
 from deid_ops.swap.face_mask import face_masks
 from deid_ops.swap.light import mouth_shares, told_light
-from deid_ops.train.augment import (
-    Jitter,
-    lower_resolution,
-    mirror_expression,
-    mirror_points,
-    mirror_pose,
-)
+from deid_ops.train.augment import Jitter, flip_some, lower_resolution, mirror_some
 from deid_ops.train.loop import State, to_float01
-from deid_ops.train.paint_data import PaintData, faces_at
+from deid_ops.train.paint_data import PaintData, PaintFaces, faces_at
 from deid_ops.types import F32, I64, Bool
 
 
@@ -203,6 +197,26 @@ def pairs_of(own: Bool) -> tuple[I64, I64]:
     return pairs[:, 0], pairs[:, 1]
 
 
+@dataclass(frozen=True, slots=True)
+class _People:
+    """Whose faces a batch shows."""
+
+    rows: I64  # [n] of the data
+    own: Bool  # [n] which keep their identity
+    turned: Bool  # [n] which heads are turned
+
+
+@dataclass(frozen=True, slots=True)
+class _Pictures:
+    """How a batch shows them."""
+
+    images01: Tensor
+    weight: Tensor  # [n, 1, 128, 128] 1 where the training picture is
+    points_px: Tensor
+    pose_deg: Tensor
+    expression: Tensor
+
+
 def draw_batch(
     data: PaintData,
     config: GeneratorTraining,
@@ -217,49 +231,65 @@ def draw_batch(
     same identity, once more with the head turned.
     """
     rng, n = state.rng, config.batch
+    people = _people(data, config, rng, swapping=swapping)
+    faces = faces_at(data, people.rows, people.turned, config.turn_deg, rng)
+    shown = _pictures(faces, torch.from_numpy(data.expression[people.rows]), config, rng)
+    low, high = config.mask_margin_px
+    margins = rng.integers(low, high + 1, n).tolist()
+    mask = torch.from_numpy(mask_planes(face_masks(shown.points_px.numpy(), margins)))
+    weight = shown.weight * mask
+    noised = torch.from_numpy(rng.random(n) < config.noised_share)
+    light, target = light_and_target(shown.images01, shown.points_px, mask, noised)
+    inside, scalars = degraded(shown.images01, light, mask, noised, config, state)
+    wanted = wanted_identities(data, people.rows, people.own, config, rng)
+    first, second = pairs_of(people.own)
+    wanted[second] = wanted[first]
+    return PaintBatch(
+        images01=shown.images01,
+        light01=light,
+        target01=target,
+        mask=mask,
+        weight=weight,
+        points_px=shown.points_px,
+        detail_rms=detail_strengths(shown.images01, weight * part_rows),
+        pose_deg=shown.pose_deg,
+        expression=shown.expression,
+        own_unit=torch.from_numpy(data.identity_unit[people.rows]),
+        wanted_unit=torch.from_numpy(wanted),
+        own=torch.from_numpy(people.own),
+        inside=inside,
+        scalars=scalars,
+    )
+
+
+def _people(
+    data: PaintData, config: GeneratorTraining, rng: np.random.Generator, *, swapping: bool
+) -> _People:
+    n = config.batch
     rows = rng.integers(0, len(data.points_px), n)
     own = ~(rng.random(n) < config.swapped_share) if swapping else np.ones(n, dtype=bool)
     first, second = pairs_of(own)
     rows[second] = rows[first]
     turned = rng.random(n) < config.turn_share
     turned[second] = True
-    faces = faces_at(data, rows, turned, config.turn_deg, rng)
-    images, weight = to_float01(faces.crops_rgb), torch.from_numpy(faces.inside)[:, None]
-    points, pose = torch.from_numpy(faces.points_px), torch.from_numpy(faces.pose_deg)
-    expression = torch.from_numpy(data.expression[rows])
+    return _People(rows, own, turned)
+
+
+def _pictures(
+    faces: PaintFaces, expression: Tensor, config: GeneratorTraining, rng: np.random.Generator
+) -> _Pictures:
+    n = len(expression)
     flip = torch.from_numpy(rng.random(n) < 0.5)
-    images = torch.where(flip[:, None, None, None], images.flip(3), images)
-    weight = torch.where(flip[:, None, None, None], weight.flip(3), weight)
-    points = torch.where(flip[:, None, None], mirror_points(points), points)
-    pose = torch.where(flip[:, None], mirror_pose(pose), pose)
+    images, points, pose, expression = mirror_some(
+        flip,
+        to_float01(faces.crops_rgb),
+        torch.from_numpy(faces.points_px),
+        torch.from_numpy(faces.pose_deg),
+        expression,
+    )
     grey = torch.from_numpy(rng.random(n) < config.grey_share)[:, None, None, None]
     images = torch.where(grey, images.mean(1, keepdim=True).expand_as(images), images)
     images = as_filmed(images, config, rng)
     noise = rng.normal(0.0, config.point_jitter_px, (n, 1, 2)).astype(np.float32)
-    points = points + torch.from_numpy(noise)
-    low, high = config.mask_margin_px
-    margins = rng.integers(low, high + 1, n).tolist()
-    mask = torch.from_numpy(mask_planes(face_masks(points.numpy(), margins)))
-    weight = weight * mask
-    images = images.contiguous(memory_format=torch.channels_last)
-    noised = torch.from_numpy(rng.random(n) < config.noised_share)
-    light, target = light_and_target(images, points, mask, noised)
-    inside, scalars = degraded(images, light, mask, noised, config, state)
-    wanted = wanted_identities(data, rows, own, config, rng)
-    wanted[second] = wanted[first]
-    return PaintBatch(
-        images,
-        light,
-        target,
-        mask,
-        weight,
-        points,
-        detail_strengths(images, weight * part_rows),
-        pose,
-        torch.where(flip[:, None], mirror_expression(expression), expression),
-        torch.from_numpy(data.identity_unit[rows]),
-        torch.from_numpy(wanted),
-        torch.from_numpy(own),
-        inside,
-        scalars,
-    )
+    weight = flip_some(flip, torch.from_numpy(faces.inside)[:, None])
+    return _Pictures(images, weight, points + torch.from_numpy(noise), pose, expression)
