@@ -212,3 +212,43 @@ def test_a_key_chooses_among_enough_anchors_even_where_few_look_far_enough():
     nearest = inside[np.argsort(-seen[inside])[:CHOICES_MIN]]
     assert chosen == set(nearest.tolist())
     assert chosen >= set(inside[:3].tolist())
+
+
+def test_steadier_anchors_are_taken_where_there_are_enough() -> None:
+    """A third of the bank is enough for most; who has few anchors gets the steadiest of them."""
+    person, rng = people(1)[0], np.random.default_rng(7)
+    steadiness = rng.uniform(0.98, 1.0, len(BANK))
+    least = np.quantile(steadiness, 2 / 3)
+
+    def chosen_under_keys(taken: set[int]) -> set[int]:
+        choices = (
+            choose_anchor(
+                BANK,
+                person,
+                i.to_bytes(32, "big"),
+                "s",
+                "p",
+                taken,
+                steadiness=steadiness,
+                steady_share=1 / 3,
+            )
+            for i in range(300)
+        )
+        return {choice.anchor_id for choice in choices if choice is not None}
+
+    free = chosen_under_keys(set())
+    assert len(free) > 2 * CHOICES_MIN
+    assert steadiness[list(free)].min() >= least
+    distance = 1.0 - BANK.vectors_unit @ person
+    inside = np.flatnonzero((distance >= 1.0) & (distance <= 1.3))
+    few = inside[np.argsort(steadiness[inside])[:40]]  # what is left are the least steady ones
+    taken = set(range(len(BANK))) - set(few.tolist())
+    best = few[np.argsort(-steadiness[few])[:CHOICES_MIN]]
+    assert chosen_under_keys(taken) <= set(best.tolist())
+
+
+def test_steadiness_is_one_where_all_painted_faces_are_one() -> None:
+    unit = np.eye(4, dtype=np.float32)
+    one, two = unit[0], (unit[0] + unit[1]) / 2
+    seen = Appearance(np.stack([one, two]), "judge", "ab12").steadiness
+    assert seen.tolist() == pytest.approx([1.0, 0.5**0.5])
