@@ -80,9 +80,8 @@ def test_anchors_follow_the_judges_view_of_the_present_generator(
 
     def chosen(bank: str, view: PersonViews = person) -> list[int]:
         config = config_with(tmp_path / f"{bank}.npz", "anchors.steady_share=1")
-        return [
-            Anchors(config, KEY).choose(view, "scope", f"p{i}").anchor_ids[0] for i in range(20)
-        ]
+        anchors = Anchors(config, KEY)
+        return [anchors.choose(view, "scope", f"p{i}").anchor_ids[0] for i in range(20)]
 
     good = distance[chosen("good")]
     assert good.min() >= 1.05 - 1e-3
