@@ -20,7 +20,8 @@ Some anchors are painted more alike on different heads than others: the mean vec
 is longer (`Appearance.steadiness`). Over 28 anchors that length, measured on six portraits with an
 older generator, correlates by -0.65 and -0.68 with how much dlib's ResNet and retail-0095 see a
 face change along a clip of two tilted heads, by -0.48 and -0.39 in a clip of a walker. So of the
-anchors left, the steadier ones are taken, where there are enough.
+anchors left, the steadier ones are taken, where there are enough. The price: a key chooses among
+fewer, so two releases of one picture are linked more often.
 
 What the window itself tells: whoever knows the bank can name the anchor of a face, and then that
 the person lies in the windows around it, as one person in eight does (3 bits a release). The pull
