@@ -21,7 +21,7 @@ _SKIN_CELLS = slice(2, 6)  # rows and columns of the light without hair, hats an
 _PORTRAIT_DETAIL = (0.19, 0.20, 0.145)  # coarse strength of portraits in every part: gain 1
 _FOREHEAD_CELLS = 2  # rows of the light above the brows
 _GAINS = (0.05, 1.5)
-_COLOUR_OF_DETAIL = 0.2  # the most, beside the distance from grey of the light; portraits' mean
+_COLOUR_OF_DETAIL = 0.2  # the most, of the light's distance from grey; portraits' mean is 0.2
 
 
 def cell_means(image: Tensor, mask: Tensor, cell_px: int) -> Tensor:

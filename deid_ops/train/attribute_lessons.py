@@ -182,9 +182,9 @@ def online_lessons(
 def jittered(lesson: AttributeLesson, rng: np.random.Generator) -> AttributeLesson:
     """Return the crops jittered and their labels moved along."""
     jitter, n = Jitter(), len(lesson.images01)
-    flip = torch.from_numpy(rng.random(n) < 0.5)
+    mirrored = torch.from_numpy(rng.random(n) < 0.5)
     images, points, pose, expression = mirror_some(
-        flip, lesson.images01, lesson.points_px, lesson.pose_deg, lesson.expression
+        mirrored, lesson.images01, lesson.points_px, lesson.pose_deg, lesson.expression
     )
     matrix = random_similarity(n, rng, jitter)
     roll = torch.rad2deg(torch.atan2(matrix[:, 1, 0], matrix[:, 0, 0]))

@@ -105,18 +105,29 @@ def mirror_expression(expression: Tensor) -> Tensor:
 
 
 def mirror_some(
-    flip: Tensor, images01: Tensor, points_px: Tensor, pose_deg: Tensor, expression: Tensor
+    chosen: Tensor, images01: Tensor, points_px: Tensor, pose_deg: Tensor, expression: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mirror the rows where `flip` [n] is true: images [n, 3, s, s] and what they show."""
-    row = flip[:, None]
+    """Mirror some faces and what is known of them.
+
+    Args:
+        chosen: [n] bool, which.
+        images01: [n, c, 128, 128].
+        points_px: [n, 136, 2].
+        pose_deg: [n, 3] roll, pitch, yaw.
+        expression: [n, 52].
+
+    Returns:
+        Images, points, pose and expression, all `n` rows.
+    """
+    row = chosen[:, None]
     return (
-        flip_some(flip, images01),
+        mirror_some_images(chosen, images01),
         torch.where(row[..., None], mirror_points(points_px), points_px),
         torch.where(row, mirror_pose(pose_deg), pose_deg),
         torch.where(row, mirror_expression(expression), expression),
     )
 
 
-def flip_some(flip: Tensor, images: Tensor) -> Tensor:
-    """Mirror the images [n, c, s, s] where `flip` [n] is true."""
-    return torch.where(flip[:, None, None, None], images.flip(3), images)
+def mirror_some_images(chosen: Tensor, images: Tensor) -> Tensor:
+    """Mirror the images [n, c, s, s] where `chosen` [n] is true."""
+    return torch.where(chosen[:, None, None, None], images.flip(3), images)

@@ -18,18 +18,19 @@ from scipy.spatial import Delaunay
 from deid_ops.geometry import similarity_from_points, transform_points
 from deid_ops.swap.crop import CROP_SIZE_PX
 from deid_ops.swap.layout import MESH_SURFACE_POINTS, OUTLINE
-from deid_ops.swap.retarget import rotation_matrices
+from deid_ops.swap.retarget import EYES, rotation_matrices
 from deid_ops.types import F32, I32, I64, U8, Bool
 
 _CELLS = 16  # the displacement around a face is computed at this many places a side
 _BORDER_POINTS = 8  # a side, which stay
 _NEAR_PX2 = 4.0  # squared distance within which a point of the outline is followed
-_RAYS_PX = np.arange(0.0, 96.0, 0.5, dtype=np.float32)
-_EYES_NOSE_MOUTH = ((33, 133), (263, 362), (4, 4), (61, 61), (291, 291))  # a detector's points
-_SUBPIXEL_BITS = 4
+_RAYS_PX = np.arange(0.0, 96.0, 0.5, dtype=np.float32)  # where a face's edge is looked for
+# What a detector finds, as pairs of mesh points whose middle it is: eyes, nose, mouth corners.
+_FIVE_POINTS = (*(corners[:2] for corners in EYES), (4, 4), (61, 61), (291, 291))
+_SUBPIXEL_BITS = 4  # of the triangles' corners, for OpenCV
 _BOWED = 0.75  # of the most a head is turned
 _STRAIGHT_DEG = 8.0  # turned by less, a head may be turned to either side
-_EARS = (234, 454)
+_EARS = (234, 454)  # the outline's points beside them, left and right
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +83,20 @@ def head_at(mesh_xyz_px: F32, pitch_deg: float, yaw_deg: float) -> TurnedHead:
 
 
 def _five(mesh_xyz_px: F32) -> F32:
-    """Return eyes, nose and mouth corners [5, 2]."""
-    return np.asarray(mesh_xyz_px[np.array(_EYES_NOSE_MOUTH), :2].mean(axis=1), dtype=np.float32)
+    """Return eyes, nose and mouth corners [5, 2] of landmarks [478, 3]."""
+    return np.asarray(mesh_xyz_px[np.array(_FIVE_POINTS), :2].mean(axis=1), dtype=np.float32)
 
 
 def drawn_along(picture: U8, mesh_xyz_px: F32, head: TurnedHead) -> U8:
-    """Draw a picture [128, 128, c] so that its landmarks [478, 3] lie where a turn put them.
+    """Draw a picture so that its landmarks lie where a turn put them.
 
-    What the result shows of beyond the picture's border is the border's repetition.
+    Args:
+        picture: [128, 128, c].
+        mesh_xyz_px: [478, 3] its landmarks in pixels.
+        head: where they shall lie.
+
+    Returns:
+        [128, 128, c]. Beyond the picture's border its border repeats.
     """
     before, after = mesh_xyz_px[:MESH_SURFACE_POINTS], head.mesh_xyz_px[:MESH_SURFACE_POINTS]
     triangles = np.asarray(Delaunay(before[:, :2]).simplices, dtype=np.int64)
@@ -107,13 +114,13 @@ def drawn_along(picture: U8, mesh_xyz_px: F32, head: TurnedHead) -> U8:
 
 
 def _triangle_in_front(mesh_xyz_px: F32, triangles: I64) -> I32:
-    """Return which triangle each pixel shows, -1 where there is none.
+    """Return which of the triangles [t, 3] each pixel shows, [128, 128]; -1 where there is none.
 
     The furthest is drawn first (the painter's algorithm). What shows its back is not drawn.
     """
     corners = mesh_xyz_px[triangles]
     a, b, c = (corners[:, k, :2] for k in range(3))
-    area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
+    area = _cross(b - a, c - a)
     front = np.full((CROP_SIZE_PX, CROP_SIZE_PX), -1, dtype=np.int32)
     fixed = np.rint(corners[..., :2] * 2**_SUBPIXEL_BITS).astype(np.int32)
     for index in np.argsort(-corners[..., 2].mean(axis=1)):
@@ -130,11 +137,15 @@ def _barycentric(points: F32, corners: F32) -> F32:
     """
     a, b, c = (corners[:, k] for k in range(3))
     u, v, w = b - a, c - a, points - a
-    det = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
-    det = np.where(np.abs(det) < 1e-6, 1e-6, det)
-    s = np.clip((w[:, 0] * v[:, 1] - w[:, 1] * v[:, 0]) / det, -0.5, 1.5)
-    t = np.clip((u[:, 0] * w[:, 1] - u[:, 1] * w[:, 0]) / det, -0.5, 1.5)
+    area = _cross(u, v)
+    area = np.where(np.abs(area) < 1e-6, 1e-6, area)
+    s, t = (np.clip(_cross(*sides) / area, -0.5, 1.5) for sides in ((w, v), (u, w)))
     return np.asarray(np.stack([1.0 - s - t, s, t], axis=1), dtype=np.float32)
+
+
+def _cross(first: F32, second: F32) -> F32:
+    """Return the cross products [n] of vectors [n, 2]: twice the area of their triangles."""
+    return first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
 
 
 def _around(shown: Bool, before: F32, after: F32, aligned_from_crop: F32) -> F32:
@@ -173,6 +184,7 @@ def _to_the_edge(shown: Bool, outline: F32) -> F32:
 
 
 def _border() -> F32:
+    """Return points on the crop's border [32, 2]."""
     edge = np.linspace(0, CROP_SIZE_PX - 1, _BORDER_POINTS, dtype=np.float32)
     near, far = np.zeros_like(edge), np.full_like(edge, CROP_SIZE_PX - 1)
     sides = ((edge, near), (edge, far), (near, edge), (far, edge))

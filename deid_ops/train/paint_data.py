@@ -72,7 +72,7 @@ def faces_at(
         data: the faces.
         rows: [n] which.
         turned: [n] which heads are turned.
-        turn_deg: at most (`head_turn.py`).
+        turn_deg: of yaw, at most (`turned_head`).
         rng: draws the angles.
     """
     bits = np.unpackbits(data.inside_bits[rows], axis=1)

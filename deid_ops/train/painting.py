@@ -18,7 +18,12 @@ from deid_ops.models.light import (
 from deid_ops.swap.conditions import CELL_PX, mask_planes
 from deid_ops.swap.face_mask import face_masks
 from deid_ops.swap.light import mouth_shares, told_light
-from deid_ops.train.augment import Jitter, flip_some, lower_resolution, mirror_some
+from deid_ops.train.augment import (
+    Jitter,
+    lower_resolution,
+    mirror_some,
+    mirror_some_images,
+)
 from deid_ops.train.loop import State, to_float01
 from deid_ops.train.paint_data import PaintData, PaintFaces, faces_at
 from deid_ops.types import F32, I64, Bool
@@ -48,7 +53,7 @@ class GeneratorTraining:
     coarse_share: float = 0.5
     point_jitter_px: float = 0.35
     turn_share: float = 0.4  # of the heads; of two paintings of one person the second always is
-    turn_deg: float = 40.0  # at most (`head_turn.py`)
+    turn_deg: float = 40.0  # of yaw, at most (`turned_head`)
     mask_margin_px: tuple[int, int] = (1, 7)  # the job's mask and its neighbours
     repulsion_margin: float = 0.0
     w_l1: float = 3.0
@@ -199,22 +204,24 @@ def pairs_of(own: Bool) -> tuple[I64, I64]:
 
 @dataclass(frozen=True, slots=True)
 class _People:
-    """Whose faces a batch shows."""
+    """Whose faces a batch shows, `n` of them."""
 
     rows: I64  # [n] of the data
     own: Bool  # [n] which keep their identity
     turned: Bool  # [n] which heads are turned
+    first: I64  # [p] of `pairs_of`
+    second: I64  # [p]
 
 
 @dataclass(frozen=True, slots=True)
 class _Pictures:
     """How a batch shows them."""
 
-    images01: Tensor
+    images01: Tensor  # [n, 3, 128, 128]
     weight: Tensor  # [n, 1, 128, 128] 1 where the training picture is
-    points_px: Tensor
-    pose_deg: Tensor
-    expression: Tensor
+    points_px: Tensor  # [n, 136, 2]
+    pose_deg: Tensor  # [n, 3]
+    expression: Tensor  # [n, 52]
 
 
 def draw_batch(
@@ -242,8 +249,7 @@ def draw_batch(
     light, target = light_and_target(shown.images01, shown.points_px, mask, noised)
     inside, scalars = degraded(shown.images01, light, mask, noised, config, state)
     wanted = wanted_identities(data, people.rows, people.own, config, rng)
-    first, second = pairs_of(people.own)
-    wanted[second] = wanted[first]
+    wanted[people.second] = wanted[people.first]
     return PaintBatch(
         images01=shown.images01,
         light01=light,
@@ -272,16 +278,16 @@ def _people(
     rows[second] = rows[first]
     turned = rng.random(n) < config.turn_share
     turned[second] = True
-    return _People(rows, own, turned)
+    return _People(rows, own, turned, first, second)
 
 
 def _pictures(
     faces: PaintFaces, expression: Tensor, config: GeneratorTraining, rng: np.random.Generator
 ) -> _Pictures:
     n = len(expression)
-    flip = torch.from_numpy(rng.random(n) < 0.5)
+    mirrored = torch.from_numpy(rng.random(n) < 0.5)
     images, points, pose, expression = mirror_some(
-        flip,
+        mirrored,
         to_float01(faces.crops_rgb),
         torch.from_numpy(faces.points_px),
         torch.from_numpy(faces.pose_deg),
@@ -291,5 +297,5 @@ def _pictures(
     images = torch.where(grey, images.mean(1, keepdim=True).expand_as(images), images)
     images = as_filmed(images, config, rng)
     noise = rng.normal(0.0, config.point_jitter_px, (n, 1, 2)).astype(np.float32)
-    weight = flip_some(flip, torch.from_numpy(faces.inside)[:, None])
+    weight = mirror_some_images(mirrored, torch.from_numpy(faces.inside)[:, None])
     return _Pictures(images, weight, points + torch.from_numpy(noise), pose, expression)

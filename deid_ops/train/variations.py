@@ -47,7 +47,7 @@ class Variations:
     morph: float = 0.35  # mixed with another face
     by_region: float = 0.5  # of those: in parts, the rest evenly
     complete: float = 0.85  # of the faces whose picture ends within the crop
-    turn_deg: float = 0.0  # out of the plane, at most (`head_turn.py`); of half of the faces
+    turn_deg: float = 0.0  # of yaw, at most (`turned_head`); half of the heads are turned
     rotation_deg: float = 6.0
     scale: float = 0.06  # natural logarithm
     stretch: float = 0.06  # natural logarithm of width to height
@@ -125,8 +125,8 @@ def varied_pictures(
         config: shares and strengths.
         chances: [n] of each training face to be drawn, sum 1; None draws all alike.
     """
-    rows, whole, crops = pack.rows(0), pack.whole_rows(0), pack.columns["crops_rgb"]
-    mesh = pack.columns["mesh_xyz_px"]
+    rows, whole = pack.rows(0), pack.whole_rows(0)
+    crops, mesh = pack.columns["crops_rgb"], pack.columns["mesh_xyz_px"]
 
     def faces(chosen: I64) -> PackCrops:
         return PackCrops(crops[chosen], pack.inside(chosen), mesh[chosen])

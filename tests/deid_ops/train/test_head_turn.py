@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from deid_ops.geometry import transform_points
+from deid_ops.swap.layout import MESH_SURFACE_POINTS
 from deid_ops.train.head_turn import drawn_along, head_at, turn, turned_head
 from tests.support.ball_head import ball_head
 
@@ -50,7 +51,7 @@ def test_nothing_moves_without_a_turn() -> None:
 def test_what_goes_behind_the_edge_is_not_drawn() -> None:
     """A spot on a ball's side, turned away from the camera, is gone; towards it, it is there."""
     mesh = ball_head()
-    beside = int(np.argmin(np.linalg.norm(mesh[:468, :2] - (64 + 34, 64), axis=1)))
+    beside = int(np.argmin(np.linalg.norm(mesh[:MESH_SURFACE_POINTS, :2] - (64 + 34, 64), axis=1)))
     picture = _picture(mesh, beside)
     away, towards = (drawn_along(picture, mesh, head_at(mesh, 0.0, yaw)) for yaw in (-50.0, 25.0))
     assert head_at(mesh, 0.0, -50.0).mesh_xyz_px[beside, 2] > 64.0  # behind the ball's middle
