@@ -49,11 +49,9 @@ class Anchors:
         self._config = config
         self._key = secret_key
         self._painted_unit: F32 | None = None  # [m, g] centred under the first judge
-        self._steadiness: F32 | None = None  # [m]
         if (seen := _usable_appearance(self.bank, config)) is not None:
             self._painted_unit = _centred_unit(seen.encoder, seen.vectors)
             self._judge_name = seen.encoder
-            self._steadiness = seen.steadiness
 
     def choose(
         self,
@@ -106,8 +104,6 @@ class Anchors:
             apart_min=section.apart_min,
             appearance_distance=painted_distance,
             appearance_window=(section.appearance_min, section.appearance_max),
-            steadiness=self._steadiness,
-            steady_share=section.steady_share,
         )
 
     def _painted_distance(self, guard_unit: F32 | None) -> F32 | None:

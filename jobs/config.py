@@ -67,9 +67,6 @@ class AnchorSection(Section):
         1.05, ge=0, le=2, description="distance to the faces painted with an anchor, by a judge"
     )
     appearance_max: float = Field(1.35, ge=0, le=2)
-    steady_share: float = Field(
-        1 / 3, gt=0, le=1, description="of the bank: those painted most alike on different heads"
-    )
 
 
 class ReplaceSection(Section):

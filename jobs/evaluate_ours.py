@@ -14,23 +14,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deid_ops.attacks.defences import Defence, Treated, hard_mask
+from deid_ops.attacks.defences import Defence, Treated, apply_defence
 from deid_ops.detect.quality import blurs, turns
 from deid_ops.errors import SetupError
 from deid_ops.identity.vectors import unit_rows
 from deid_ops.judge.ladder import gate_faces
 from deid_ops.metrics.faceset import FaceSet
+from deid_ops.pipeline.place import place_segment
 from deid_ops.pipeline.settle import ReplaceModels, embed_for, settle_segment
 from deid_ops.pipeline.swap import Painter, swap_segment
 from deid_ops.redact.fill import CodeRange, Extent, RedactParams, draw_noise, fill_packed
 from deid_ops.swap.conditions import FaceConditions
-from deid_ops.swap.crop import (
-    CROP_SIZE_PX,
-    apply_matrices,
-    crop_matrices,
-    paste_crop,
-)
-from deid_ops.swap.face_mask import blended, drawn_weights
+from deid_ops.swap.crop import CROP_SIZE_PX, paste_crop
+from deid_ops.swap.face_mask import drawn_weights
 from deid_ops.types import F32, I32, U8, FaceCrops, FaceTracks, Reason
 from jobs.anchoring import Anchors, PersonViews
 from jobs.config import JobConfig
@@ -129,13 +125,16 @@ class OwnReplacement:
         return None if self._denoise is None else self._config.replace.noise_strengths[0]
 
     def defence(self, name: str = "swap_diffusion", *, diffuse: bool = True) -> Defence:
-        """Return generator and denoiser without judge as a defence for the attacks."""
+        """Return generator and denoiser without judge as a defence for the attacks.
+
+        Each crop is taken for a picture, in which the face is placed as the job places it.
+        """
 
         def treat(crops: U8, points: F32, rng: np.random.Generator) -> U8:
             anchors = self.anchors_of_crops(crops, points, rng)
             strength = self._first_strength if diffuse else None
-            painted, weights = self._generated(crops, anchors, strength)
-            return blended(crops, painted, weights)
+            pictures = FaceSet("crops", tuple(crops), points, np.arange(len(crops)))
+            return np.stack(self._treated(pictures, anchors, strength).faces.images_bgr)
 
         return Defence(name, treat)
 
@@ -178,7 +177,7 @@ class OwnReplacement:
         out: U8 = self._denoise(crops, conditions, anchors, strength, secrets.token_bytes)
         return out
 
-    def _generated(self, crops: U8, anchors: F32, strength: float | None) -> tuple[U8, U8]:
+    def _painted(self, crops: U8, anchors: F32, strength: float | None) -> tuple[U8, U8]:
         """Return painted crops and how much of each pixel is drawn, of 255."""
         told = self._generate.aim(crops, self._generate.read(crops), anchors)
         out = self._generate(crops, told, anchors)
@@ -220,15 +219,17 @@ class OwnReplacement:
         return Replacement(treated, np.ones(n, np.bool_), (Reason.REPLACED,) * n)
 
     def _treated(self, faces: FaceSet, anchors: F32, strength: float | None) -> Treated:
-        matrices = crop_matrices(faces.landmarks_xy_px)
-        before = faces.aligned()
+        rows = np.arange(len(faces), dtype=np.int32)
+        crops, placed = place_segment(
+            enumerate(faces.images_bgr), _as_tracks(faces), rows, self._generate.find_points
+        )
         parts = [
-            self._generated(before[i : i + _BATCH], anchors[i : i + _BATCH], strength)
+            self._painted(crops[i : i + _BATCH], anchors[i : i + _BATCH], strength)
             for i in range(0, len(faces), _BATCH)
         ]
-        after, weights = (np.concatenate(p) for p in zip(*parts, strict=True))
-        drawn = FaceCrops(np.arange(len(faces), dtype=np.int32), after, matrices, weights)
-        return _composed(faces, before, drawn, self._config)
+        painted, weights = (np.concatenate(p) for p in zip(*parts, strict=True))
+        drawn = FaceCrops(rows, painted, placed.matrices, weights)
+        return _composed(faces, drawn, self._config)
 
     def _judged(self, faces: FaceSet, chosen: list[tuple[int, ...]]) -> Replacement:
         config, tracks = self._config, _as_tracks(faces)
@@ -264,7 +265,7 @@ class OwnReplacement:
         settled = settle_segment(swapped, tracks, gates, anchor_of_track, models, params)
         replaced = np.zeros(len(faces), np.bool_)
         replaced[settled.crops.row] = True
-        treated = _composed(faces, faces.aligned(), settled.crops, config)
+        treated = _composed(faces, settled.crops, config)
         return Replacement(treated, replaced, settled.reason)
 
 
@@ -291,27 +292,21 @@ def _as_tracks(faces: FaceSet) -> FaceTracks:
     )
 
 
-def _composed(
-    faces: FaceSet,
-    before: U8,
-    drawn: FaceCrops,
-    config: JobConfig,
-) -> Treated:
+def _composed(faces: FaceSet, drawn: FaceCrops, config: JobConfig) -> Treated:
     """Paste replacements with their weights and redact the rest with a hard edge."""
-    rng = np.random.default_rng(secrets.randbits(64))
-    matrices, final = crop_matrices(faces.landmarks_xy_px), before.copy()
-    weights = np.tile(hard_mask(), (len(faces), 1, 1))
-    final[drawn.row] = drawn.crops_bgr
-    weights[drawn.row] = drawn.weight.astype(np.float32) / 255.0
     lost = np.setdiff1d(np.arange(len(faces)), drawn.row)
+    images = list(faces.images_bgr)
+    changed = [np.zeros(image.shape[:2], np.bool_) for image in images]
+    for row, crop, matrix, weight in zip(
+        drawn.row, drawn.crops_bgr, drawn.crop_from_frame, drawn.weight, strict=True
+    ):
+        weights = weight.astype(np.float32) / 255.0
+        images[row], changed[row] = paste_crop(images[row], crop, matrix, weights)
     if len(lost):
-        points = apply_matrices(matrices[lost], faces.landmarks_xy_px[lost])
-        final[lost] = redact_defence(config).treat(before[lost], points, rng)
-    pasted = [
-        paste_crop(image, crop, matrix, weight)
-        for image, crop, matrix, weight in zip(
-            faces.images_bgr, final, matrices, weights, strict=True
-        )
-    ]
-    images, changed = zip(*pasted, strict=True)
-    return Treated(faces.with_images(images), before, final, tuple(changed))
+        seed = secrets.randbits(64)
+        redacted = apply_defence(faces.take(lost), redact_defence(config), seed)
+        for row, image, inside in zip(
+            lost, redacted.faces.images_bgr, redacted.changed, strict=True
+        ):
+            images[row], changed[row] = image, inside
+    return Treated(faces.with_images(images), tuple(changed))

@@ -50,11 +50,6 @@ class Appearance:
     encoder: str
     painter_sha256: str
 
-    @property
-    def steadiness(self) -> F32:
-        """How alike the faces painted with each anchor are to the encoder, [m]; at most 1."""
-        return np.asarray(np.linalg.norm(self.vectors, axis=1), dtype=np.float32)
-
 
 @dataclass(frozen=True, slots=True)
 class AnchorBank:

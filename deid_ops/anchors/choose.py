@@ -16,14 +16,6 @@ at 0.83, and a third encoder found the right person of the recording in 6 % of t
 38 % (chance 5 %). So among the anchors of the window those are preferred, or where they are few
 (for some people one or two) the `CHOICES_MIN` that come nearest.
 
-Some anchors are painted more alike on different heads than others: the mean vector of their faces
-is longer (`Appearance.steadiness`). Over 28 anchors that length, measured on six portraits with an
-older generator, correlates by -0.65 and -0.68 with how much dlib's ResNet and retail-0095 see a
-face change along a clip of two tilted heads, by -0.48 and -0.39 in a clip of a walker. So of the
-anchors left, the steadier ones are taken, where there are enough. In the job, on the tilted heads
-under four keys, that gained 7 % by dlib's ResNet and nothing by retail-0095. The price: a key
-chooses among fewer, so two releases of one picture are linked more often.
-
 What the window itself tells: whoever knows the bank can name the anchor of a face, and then that
 the person lies in the windows around it, as one person in eight does (3 bits a release). The pull
 it takes away tells more: it points at the person in every release, so an attacker could average.
@@ -85,8 +77,6 @@ def choose_anchor(
     apart_min: float = 0.5,
     appearance_distance: npt.NDArray[Any] | None = None,
     appearance_window: tuple[float, float] = (1.05, 1.35),
-    steadiness: npt.NDArray[Any] | None = None,
-    steady_share: float = 1.0,
 ) -> AnchorChoice | None:
     """Choose a person's anchor; None where the bank has no admissible one (then redact).
 
@@ -105,9 +95,6 @@ def choose_anchor(
         appearance_window: smallest and largest of these. Of the anchors of `window` the choice is
             among those in it, at least the `CHOICES_MIN` nearest to it; the ladder looks at what is
             painted anyway.
-        steadiness: `[m]` of the bank's anchors, None where it is not known.
-        steady_share: the share of the bank, its steadiest, that the choice is among; where fewer
-            than `CHOICES_MIN` of those are left, the so many steadiest that are.
 
     Raises:
         SetupError: the key is too short, or the vector does not fit the bank.
@@ -129,8 +116,6 @@ def choose_anchor(
     apart = admissible & _apart(bank, occupied, apart_min)
     relaxed = not apart.any()
     rows = np.flatnonzero(admissible if relaxed else apart)
-    if steadiness is not None:
-        rows = _steady(rows, steadiness, steady_share)
     anchor_id = _first_by_key(rows, key, scope_id, person_id)
     to_person = None if distance is None else float(distance[anchor_id])
     to_negation = None if to_person is None else 2.0 - to_person
@@ -141,15 +126,6 @@ def _enough(beside: npt.NDArray[Any]) -> float:
     """Return how far beside the window anchors may lie, so that there are enough to choose from."""
     widest = np.sort(beside)[:CHOICES_MIN][-1]
     return float(max(widest, 0.0))
-
-
-def _steady(
-    rows: npt.NDArray[np.intp], steadiness: npt.NDArray[Any], share: float
-) -> npt.NDArray[np.intp]:
-    """Return the rows [k] that are among the bank's steadiest, or else the steadiest of these."""
-    enough = np.sort(steadiness[rows])[-CHOICES_MIN:][0]
-    least = min(np.quantile(steadiness, 1.0 - share), enough)
-    return np.compress(steadiness[rows] >= least, rows)
 
 
 def _distances(

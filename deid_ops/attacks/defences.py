@@ -137,8 +137,6 @@ class Treated:
     """A face set after a defence."""
 
     faces: FaceSet
-    crops_before: U8  # [n, 128, 128, 3]
-    crops_after: U8  # [n, 128, 128, 3] as pasted
     changed: tuple[npt.NDArray[np.bool_], ...]  # per picture [h, w], where pixels may have changed
 
 
@@ -158,11 +156,10 @@ def apply_defence(
         weights: `[128, 128]` in [0, 1], how the crop is blended; the hard inner mask where None.
         batch: faces handed over at once; None hands over all (k-same needs its pool).
     """
-    matrices = crop_matrices(faces.landmarks_xy_px)
-    before = faces.aligned()
     if not defence.touches:
         nothing = tuple(np.zeros(image.shape[:2], np.bool_) for image in faces.images_bgr)
-        return Treated(faces, before, before, nothing)
+        return Treated(faces, nothing)
+    matrices, before = crop_matrices(faces.landmarks_xy_px), faces.aligned()
     points = apply_matrices(matrices, faces.landmarks_xy_px)
     rng = np.random.default_rng(seed)
     step = batch or max(len(faces), 1)
@@ -179,4 +176,4 @@ def apply_defence(
         for image, crop, matrix in zip(faces.images_bgr, after, matrices, strict=True)
     ]
     images, changed = zip(*pasted, strict=True)
-    return Treated(faces.with_images(images), before, after, tuple(changed))
+    return Treated(faces.with_images(images), tuple(changed))

@@ -39,18 +39,28 @@ class Neighbours:
         )
         return cls(*shifted)
 
-    def smoothed(self, values: F32, here: slice) -> F32:
+    def smoothed(self, values: F32, here: slice, *, moving: bool = False) -> F32:
         """Return the rows `here` of `values` [n, ...], averaged with their neighbours.
+
+        Args:
+            values: of every row.
+            here: the rows that are wanted.
+            moving: values that move along a track, as places do. Averaged with a neighbour on one
+                side alone they would lag by a third of a step, so there they stay as they are.
 
         Example:
             >>> n = Neighbours.of(np.int32([0, 0, 0]), np.int32([1, 2, 3]))
             >>> n.smoothed(np.float32([0, 3, 0]), slice(None)).tolist()
             [1.0, 1.5, 1.0]
+            >>> n.smoothed(np.float32([1, 2, 3]), slice(None), moving=True).tolist()
+            [1.0, 2.0, 3.0]
         """
         total = 2.0 * values[here].astype(np.float32)
         weight = np.full(len(total), 2.0, dtype=np.float32)
-        for rows in (self.before[here], self.after[here]):
-            there = rows >= 0
+        sides = self.before[here], self.after[here]
+        both = (sides[0] >= 0) & (sides[1] >= 0)
+        for rows in sides:
+            there = both if moving else rows >= 0
             total[there] += values[rows[there]]
             weight[there] += 1.0
         return np.asarray(total / weight.reshape(-1, *[1] * (values.ndim - 1)), dtype=np.float32)

@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from deid_ops.errors import InvariantError
-from deid_ops.pipeline.smooth import Neighbours
+from deid_ops.pipeline.place import PlacedCrops
 from deid_ops.swap.conditions import FaceConditions
-from deid_ops.swap.crop import CROP_SIZE_PX, apply_matrices, crop_matrices, warp_crop
+from deid_ops.swap.crop import CROP_SIZE_PX, apply_matrices
 from deid_ops.swap.face_mask import drawn_weights
 from deid_ops.types import F32, I32, U8, FaceCrops, FaceTracks
 
@@ -21,6 +21,9 @@ EmbedFaces = Callable[[U8, F32], F32]
 
 class Painter(Protocol):
     """The generator, as `deid_ops.swap.generator.Generator` is one."""
+
+    def find_points(self, crops_bgr: U8) -> F32:
+        """Find eyes, nose and mouth corners [n, 5, 2] in crops [n, S, S, 3], in their pixels."""
 
     def read(self, crops_bgr: U8) -> FaceConditions:
         """Read off original crops [n, S, S, 3] what may be known of them."""
@@ -93,8 +96,8 @@ def crop_landmarks(tracks: FaceTracks, crops: FaceCrops) -> F32:
 class _Pending:
     """Collects faces over frames and runs the generator on full batches.
 
-    A face is painted when its track's next frame has been read, because landmarks, which place the
-    crop, and conditions are averaged over neighbouring frames.
+    A face is painted when its track's next frame has been read, because conditions, as the crop's
+    place, are averaged over neighbouring frames.
 
     Args:
         tracks: all boxes of the segment.
@@ -114,14 +117,10 @@ class _Pending:
         embed: EmbedFaces,
         batch_faces: int,
     ) -> None:
-        self.tracks, self.rows, self.batch_faces = tracks, rows, batch_faces
+        self.tracks, self.anchor_by_track, self.batch_faces = tracks, anchor_by_track, batch_faces
         self.generate, self.embed = generate, embed
-        self.frame = tracks.frame_index[rows]
-        self.anchors = anchor_by_track[tracks.track[rows]]
-        self.neighbours = Neighbours.of(tracks.track[rows], self.frame)
-        points = self.neighbours.smoothed(tracks.landmarks_xy_px[rows], slice(None))
-        self.matrices = crop_matrices(points)
-        self.n_cut = self.n_read = self.n_painted = 0
+        self.placed = PlacedCrops(tracks, rows, generate.find_points)
+        self.n_read = self.n_painted = 0
         self.read = FaceConditions.blank(len(rows))
         self.originals: list[F32] = []
         self.waiting: list[U8] = []  # cut, not painted
@@ -129,38 +128,25 @@ class _Pending:
         self.done: list[U8] = []
 
     def add(self, index: int, image: U8) -> None:
-        """Cut a frame's faces."""
-        first, stop = (int(np.searchsorted(self.frame, index, side)) for side in ("left", "right"))
-        if first > self.n_cut:
-            stop -= self._drop(first)
-        here = slice(self.n_cut, stop)
-        if self.n_cut == stop:
-            return
-        self.originals.append(self.embed(image, self.tracks.landmarks_xy_px[self.rows[here]]))
-        self.waiting += [warp_crop(image, matrix) for matrix in self.matrices[here]]
-        first, self.n_cut = self.n_cut, stop
-        if self.n_cut - self.n_read >= self.batch_faces:
-            self._paint(first)  # this frame's own faces may have neighbours in the next one
-
-    def _drop(self, stop: int) -> int:
-        """Forget the faces up to row `stop` whose frames never came; they stay unreplaced."""
-        unseen = np.arange(self.n_cut, stop)
-        self.rows, self.frame = (np.delete(a, unseen) for a in (self.rows, self.frame))
-        self.anchors, self.matrices = (
-            np.delete(a, unseen, axis=0) for a in (self.anchors, self.matrices)
-        )
-        self.neighbours = Neighbours.of(self.tracks.track[self.rows], self.frame)
-        return len(unseen)
+        """Take a frame's faces."""
+        placed, known = self.placed, self.placed.n_cut
+        self.waiting += placed.add(index, image)
+        here = placed.rows[placed.n_cut : placed.n_seen]
+        if len(here):
+            self.originals.append(self.embed(image, self.tracks.landmarks_xy_px[here]))
+        if placed.n_cut - self.n_read >= self.batch_faces:
+            self._paint(known)  # those that were cut last may have neighbours in the next frame
 
     def finish(self) -> SwappedFaces:
         """Return everything collected."""
-        if self.n_cut == 0:
+        placed = self.placed
+        self.waiting += placed.finish()
+        if placed.n_cut == 0:
             return SwappedFaces.none()
-        self._drop(len(self.rows))
-        self._paint(self.n_cut)
+        self._paint(placed.n_cut)
         told = FaceConditions.join(self.told)
         weight = drawn_weights(told.masks())
-        crops = FaceCrops(self.rows, np.concatenate(self.done), self.matrices, weight)
+        crops = FaceCrops(placed.rows, np.concatenate(self.done), placed.matrices, weight)
         return SwappedFaces(crops, told, np.concatenate(self.originals))
 
     def _paint(self, stop: int) -> None:
@@ -168,17 +154,18 @@ class _Pending:
         unread = self.waiting[self.n_read - self.n_painted :]
         if unread:
             told = self.generate.read(np.stack(unread))
-            self.read.points_px[self.n_read : self.n_cut] = told.points_px
-            self.read.detail_rms[self.n_read : self.n_cut] = told.detail_rms
-            self.n_read = self.n_cut
+            self.read.points_px[self.n_read : self.placed.n_cut] = told.points_px
+            self.read.detail_rms[self.n_read : self.placed.n_cut] = told.detail_rms
+            self.n_read = self.placed.n_cut
         here = slice(self.n_painted, stop)
         if here.start == stop:
             return
         told = FaceConditions(
-            self.neighbours.smoothed(self.read.points_px, here),
-            self.neighbours.smoothed(self.read.detail_rms, here),
+            self.placed.neighbours.smoothed(self.read.points_px, here),
+            self.placed.neighbours.smoothed(self.read.detail_rms, here),
         )
-        crops, anchors = np.stack(self.waiting[: stop - here.start]), self.anchors[here]
+        anchors = self.anchor_by_track[self.tracks.track[self.placed.rows[here]]]
+        crops = np.stack(self.waiting[: stop - here.start])
         del self.waiting[: stop - here.start]
         told = self.generate.aim(crops, told, anchors)
         self.told.append(told)

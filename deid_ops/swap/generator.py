@@ -18,6 +18,7 @@ from deid_ops.swap.conditions import (
 from deid_ops.swap.contract import GENERATOR, IDENTITY_DIM
 from deid_ops.swap.crop import CROP_SIZE_PX
 from deid_ops.swap.face_mask import face_masks
+from deid_ops.swap.layout import five_points
 from deid_ops.swap.retarget import retarget
 from deid_ops.types import F32, U8, Bool
 
@@ -69,6 +70,13 @@ class Generator:
         planes = to_planes(crops_bgr)
         points = self._posed_mean_face(planes)
         return FaceConditions(points, detail_of(planes, face_masks(points)))
+
+    def find_points(self, crops_bgr: U8) -> F32:
+        """Find the faces in crops [n, 128, 128, 3]: eyes, nose and mouth corners [n, 5, 2], px.
+
+        They are the mean face's, in the person's pose: whose face it is moves them little.
+        """
+        return five_points(self._posed_mean_face(to_planes(crops_bgr)))
 
     def _posed_mean_face(self, planes_rgb: F32) -> F32:
         """Return the mean face in the pose, expression, gaze and length of crops, [n, 136, 2]."""

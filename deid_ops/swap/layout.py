@@ -97,6 +97,8 @@ N_EXPRESSION: Final = 52
 MESH_POINTS: Final = 478
 MESH_SURFACE_POINTS: Final = 468  # the first, on the skin; the rest are the irises
 OUTLINE: Final = _GROUPS["contour"]
+# Pairs of mesh points whose middle a detector finds: eyes, nose, mouth corners.
+FIVE_POINTS: Final = ((33, 133), (263, 362), (4, 4), (61, 61), (291, 291))
 
 # (left, right, how many in a row): partners in the mesh. The other 28 points lie in the middle.
 _MESH_PARTNERS: Final = (
@@ -130,6 +132,12 @@ def group_slice(name: str) -> slice:
 def position_of(mesh_index: int) -> int:
     """Return the position of a mesh point in the `N_POINTS` order."""
     return MESH_INDEX.index(mesh_index)
+
+
+def five_points(points: F32) -> F32:
+    """Return eyes, nose and mouth corners [n, 5, d] of landmarks [n, 136, d]."""
+    pairs = np.array([[position_of(i) for i in pair] for pair in FIVE_POINTS])
+    return np.asarray(points[:, pairs].mean(axis=2), dtype=np.float32)
 
 
 def _mirror(n: int, pairs: Iterable[tuple[int, int]]) -> I64:

@@ -17,16 +17,14 @@ from scipy.spatial import Delaunay
 
 from deid_ops.geometry import similarity_from_points, transform_points
 from deid_ops.swap.crop import CROP_SIZE_PX
-from deid_ops.swap.layout import MESH_SURFACE_POINTS, OUTLINE
-from deid_ops.swap.retarget import EYES, rotation_matrices
+from deid_ops.swap.layout import FIVE_POINTS, MESH_SURFACE_POINTS, OUTLINE
+from deid_ops.swap.retarget import rotation_matrices
 from deid_ops.types import F32, I32, I64, U8, Bool
 
 _CELLS = 16  # the displacement around a face is computed at this many places a side
 _BORDER_POINTS = 8  # a side, which stay
 _NEAR_PX2 = 4.0  # squared distance within which a point of the outline is followed
 _RAYS_PX = np.arange(0.0, 96.0, 0.5, dtype=np.float32)  # where a face's edge is looked for
-# What a detector finds, as pairs of mesh points whose middle it is: eyes, nose, mouth corners.
-_FIVE_POINTS = (*(corners[:2] for corners in EYES), (4, 4), (61, 61), (291, 291))
 _SUBPIXEL_BITS = 4  # of the triangles' corners, for OpenCV
 _BOWED = 0.75  # of the most a head is turned
 _STRAIGHT_DEG = 8.0  # turned by less, a head may be turned to either side
@@ -84,7 +82,7 @@ def head_at(mesh_xyz_px: F32, pitch_deg: float, yaw_deg: float) -> TurnedHead:
 
 def _five(mesh_xyz_px: F32) -> F32:
     """Return eyes, nose and mouth corners [5, 2] of landmarks [478, 3]."""
-    return np.asarray(mesh_xyz_px[np.array(_FIVE_POINTS), :2].mean(axis=1), dtype=np.float32)
+    return np.asarray(mesh_xyz_px[np.array(FIVE_POINTS), :2].mean(axis=1), dtype=np.float32)
 
 
 def drawn_along(picture: U8, mesh_xyz_px: F32, head: TurnedHead) -> U8:

@@ -61,12 +61,12 @@ class GeneratorTraining:
     w_identity_own: float = 0.5
     w_identity_other: float = 2.0
     w_repulsion: float = 5.0
-    w_same: float = 4.0  # two paintings of one person in two poses are one identity
+    w_same: float = 6.0  # two paintings of one person in two poses are one identity
     w_light: float = 4.0
     w_seam: float = 3.0
     w_unseen: float = 2.0  # where a training picture ends within the face: nothing but its light
     w_attributes: float = 1.2
-    w_critic: float = 0.5
+    w_critic: float = 0.7
     w_stable: float = 2.0
     stable_every: int = 4
     stable_rows: int = 4

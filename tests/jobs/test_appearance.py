@@ -54,8 +54,8 @@ def test_too_few_faces_are_named(measured: Path) -> None:
     assert not (measured / "never.npz").exists()
 
 
-def config_with(bank: Path, *more: str) -> JobConfig:
-    return load_config(None, (f"anchors.bank={bank}", *more))
+def config_with(bank: Path) -> JobConfig:
+    return load_config(None, (f"anchors.bank={bank}",))
 
 
 def test_anchors_follow_the_judges_view_of_the_present_generator(
@@ -79,8 +79,7 @@ def test_anchors_follow_the_judges_view_of_the_present_generator(
     distance = 1.0 - everyone @ one[0]
 
     def chosen(bank: str, view: PersonViews = person) -> list[int]:
-        config = config_with(tmp_path / f"{bank}.npz", "anchors.steady_share=1")
-        anchors = Anchors(config, KEY)
+        anchors = Anchors(config_with(tmp_path / f"{bank}.npz"), KEY)
         return [anchors.choose(view, "scope", f"p{i}").anchor_ids[0] for i in range(20)]
 
     good = distance[chosen("good")]
@@ -92,19 +91,3 @@ def test_anchors_follow_the_judges_view_of_the_present_generator(
     assert distance[unseen].min() < 1.05
     assert len(said) == 1
     assert "of another generator" in said[0]
-
-
-def test_the_anchors_painted_most_alike_are_chosen(tmp_path: Path) -> None:
-    """Those whose mean vector is longest, whoever the person is; with a share of 1, any."""
-    vectors = unit_rows(np.random.default_rng(1).normal(size=(200, 128)).astype(np.float32))
-    vectors[::2] *= 0.5
-    painter = sha256_of(load_config(None).replace.generator)
-    save_bank(replace(BANK, appearance=Appearance(vectors, "dlib", painter)), tmp_path / "bank.npz")
-    person = PersonViews(BANK.vectors_unit[7])
-
-    def chosen(share: float) -> list[int]:
-        anchors = Anchors(config_with(tmp_path / "bank.npz", f"anchors.steady_share={share}"), KEY)
-        return [anchors.choose(person, "scope", f"p{i}").anchor_ids[0] for i in range(60)]
-
-    assert all(number % 2 for number in chosen(0.5))
-    assert not all(number % 2 for number in chosen(1.0))

@@ -55,6 +55,9 @@ def people(n_people, seed):
 class FromAnchor:
     """A generator that paints the anchor's numbers as a picture."""
 
+    def find_points(self, crops):
+        return np.tile(TEMPLATE_PX, (len(crops), 1, 1))
+
     def read(self, crops):
         n = len(crops)
         return FaceConditions(np.zeros((n, N_POINTS, 2), np.float32), np.zeros((n, 6), np.float32))
