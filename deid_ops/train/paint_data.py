@@ -1,12 +1,15 @@
-"""The faces that the painters learn from, in memory, and some of them with their heads turned."""
+"""The faces that the painters learn from, in memory: heads turned, crops placed as the job does."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from deid_ops.swap.crop import CROP_SIZE_PX
+from deid_ops.geometry import similarity_from_points, transform_points
+from deid_ops.swap.crop import CROP_SIZE_PX, TEMPLATE_PX
+from deid_ops.swap.layout import five_points
 from deid_ops.swap.retarget import FaceShape, retarget
 from deid_ops.train.data import Pack
 from deid_ops.train.head_turn import drawn_along, turned_head
@@ -27,6 +30,19 @@ class PaintData:
     identity_unit: F32  # [n, 128]
     anchors_unit: F32  # [m, 128], may be empty
     shape: FaceShape  # on which landmarks are retargeted
+
+
+@dataclass(frozen=True, slots=True)
+class Misplacing:
+    """How far crops lie off from where they should: standard deviations.
+
+    The job's do because its network misreads a face a little, and now and then a detector places
+    a crop instead.
+    """
+
+    shift_px: float = 0.8
+    scale: float = 0.015  # natural logarithm
+    rotation_deg: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +102,41 @@ def faces_at(
     if len(chosen):
         _turn_heads(data, faces, rows, chosen, turn_deg, rng)
     return faces
+
+
+def placed(faces: PaintFaces, off: Misplacing, rng: np.random.Generator) -> PaintFaces:
+    """Return faces cut out of their crops as the job cuts them (`deid_ops/pipeline/place.py`).
+
+    The mean face's eyes, nose and mouth corners come to lie on the template, but for `off`. A
+    detector's points, by which training crops were cut, lie around the person's own.
+    """
+    n, centre = len(faces.points_px), (CROP_SIZE_PX - 1) / 2
+    goal = TEMPLATE_PX - centre
+    angle = np.deg2rad(off.rotation_deg) * rng.standard_normal(n)
+    scale = np.exp(off.scale * rng.standard_normal(n))
+    along, across = (scale * f(angle) for f in (np.cos, np.sin))
+    turns = np.stack([along, -across, across, along], axis=1).reshape(n, 2, 2)
+    shift = off.shift_px * rng.standard_normal((n, 1, 2))
+    goals = goal @ turns.transpose(0, 2, 1) + centre + shift
+    matrices = similarity_from_points(five_points(faces.points_px), goals).astype(np.float32)
+    roll_deg = np.rad2deg(np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0]))
+    pictures = zip(faces.crops_rgb, faces.inside, matrices, strict=True)
+    cut = [_cut(crop, inside, matrix) for crop, inside, matrix in pictures]
+    return PaintFaces(
+        np.stack([crop for crop, _ in cut]),
+        np.stack([inside for _, inside in cut]),
+        transform_points(matrices, faces.points_px).astype(np.float32),
+        faces.pose_deg + np.stack([roll_deg, 0 * roll_deg, 0 * roll_deg], 1).astype(np.float32),
+    )
+
+
+def _cut(crop: U8, inside: F32, matrix: F32) -> tuple[U8, F32]:
+    """Warp a crop [128, 128, 3] and where it shows its picture [128, 128]; borders repeat."""
+    size = (CROP_SIZE_PX, CROP_SIZE_PX)
+    # a bilinear warp would blur what the painter shall learn to paint sharp
+    new = cv2.warpAffine(crop, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    seen = cv2.warpAffine(inside, matrix, size, flags=cv2.INTER_LINEAR) > 0.99
+    return np.asarray(new, dtype=np.uint8), seen.astype(np.float32)
 
 
 def _turn_heads(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from deid_ops.train.augment import (
     mirror_some_images,
 )
 from deid_ops.train.loop import State, to_float01
-from deid_ops.train.paint_data import PaintData, PaintFaces, faces_at
+from deid_ops.train.paint_data import Misplacing, PaintData, PaintFaces, faces_at, placed
 from deid_ops.types import F32, I64, Bool
 
 
@@ -54,6 +54,7 @@ class GeneratorTraining:
     point_jitter_px: float = 0.35
     turn_share: float = 0.4  # of the heads; of two paintings of one person the second always is
     turn_deg: float = 40.0  # of yaw, at most (`turned_head`)
+    misplacing: Misplacing = field(default_factory=Misplacing)
     mask_margin_px: tuple[int, int] = (1, 7)  # the job's mask and its neighbours
     repulsion_margin: float = 0.0
     w_l1: float = 3.0
@@ -61,7 +62,7 @@ class GeneratorTraining:
     w_identity_own: float = 0.5
     w_identity_other: float = 2.0
     w_repulsion: float = 5.0
-    w_same: float = 6.0  # two paintings of one person in two poses are one identity
+    w_same: float = 4.0  # two paintings of one person in two poses are one identity
     w_light: float = 4.0
     w_seam: float = 3.0
     w_unseen: float = 2.0  # where a training picture ends within the face: nothing but its light
@@ -240,6 +241,7 @@ def draw_batch(
     rng, n = state.rng, config.batch
     people = _people(data, config, rng, swapping=swapping)
     faces = faces_at(data, people.rows, people.turned, config.turn_deg, rng)
+    faces = placed(faces, config.misplacing, rng)
     shown = _pictures(faces, torch.from_numpy(data.expression[people.rows]), config, rng)
     low, high = config.mask_margin_px
     margins = rng.integers(low, high + 1, n).tolist()

@@ -7,11 +7,14 @@ import doctest
 import numpy as np
 import torch
 
-from deid_ops.swap.retarget import FaceShape
+from deid_ops.geometry import similarity_from_points, transform_points
+from deid_ops.swap.crop import TEMPLATE_PX, warp_crop
+from deid_ops.swap.layout import five_points
+from deid_ops.swap.retarget import FaceShape, retarget
 from deid_ops.train import painting
 from deid_ops.train.data import Pack
 from deid_ops.train.loop import State
-from deid_ops.train.paint_data import faces_at, load_paint_data
+from deid_ops.train.paint_data import Misplacing, faces_at, load_paint_data, placed
 from deid_ops.train.painting import GeneratorTraining, draw_batch, pairs_of
 
 
@@ -59,3 +62,37 @@ def test_others_come_in_pairs_of_one_person_in_two_poses(
 
 def test_examples() -> None:
     assert doctest.testmod(painting).failed == 0
+
+
+def test_faces_are_placed_as_the_job_places_them(small_pack: Pack, flat_shape: FaceShape) -> None:
+    data = load_paint_data(small_pack, flat_shape, 0)
+    rows = np.arange(8)
+    before = faces_at(data, rows, rows % 2 == 0, 30.0, np.random.default_rng(0))
+    exact = placed(before, Misplacing(0.0, 0.0, 0.0), np.random.default_rng(1))
+    # a similarity leaves a rest: profiles have no template of their own
+    assert np.abs(five_points(exact.points_px).mean(1) - TEMPLATE_PX.mean(0)).max() < 1e-2
+    matrices = similarity_from_points(before.points_px, exact.points_px)
+    on_its_way = transform_points(matrices, before.points_px)
+    np.testing.assert_allclose(on_its_way, exact.points_px, atol=1e-2)
+    roll_deg = np.rad2deg(np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0]))
+    np.testing.assert_allclose(exact.pose_deg[:, 0] - before.pose_deg[:, 0], roll_deg, atol=1e-3)
+    np.testing.assert_array_equal(exact.pose_deg[:, 1:], before.pose_deg[:, 1:])
+    again = warp_crop(before.crops_rgb[3], matrices[3].astype(np.float32))
+    middle = np.s_[30:100, 30:100]
+    near = np.abs(again[middle].astype(int) - exact.crops_rgb[3][middle])
+    assert near.mean() < 4.0  # one is cubic, the other linear
+    off = placed(before, Misplacing(0.8, 0.015, 1.0), np.random.default_rng(2))
+    moved = np.linalg.norm(five_points(off.points_px) - five_points(exact.points_px), axis=2)
+    assert 0.4 < float(moved.mean()) < 2.5
+
+
+def test_placing_tells_the_pose_that_the_landmarks_have(
+    small_pack: Pack, flat_shape: FaceShape
+) -> None:
+    """The mean face in the new pose lies where the moved points do."""
+    data = load_paint_data(small_pack, flat_shape, 0)
+    rows = np.arange(6)
+    before = faces_at(data, rows, rows < 0, 30.0, np.random.default_rng(0))
+    off = placed(before, Misplacing(2.0, 0.1, 12.0), np.random.default_rng(3))
+    again = retarget(flat_shape, off.points_px, off.pose_deg, data.expression[rows])
+    np.testing.assert_allclose(again, off.points_px, atol=0.15)
