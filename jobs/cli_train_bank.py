@@ -21,8 +21,8 @@ def anchors_command(
     n: Annotated[int, typer.Option(help="Number of anchors.")] = 1024,
     min_to_training: Annotated[
         float, typer.Option(help="Smallest cosine distance to any training face.")
-    ] = 0.55,
-    min_apart: Annotated[float, typer.Option(help="Smallest distance between anchors.")] = 0.5,
+    ] = 0.4,
+    min_apart: Annotated[float, typer.Option(help="Smallest distance between anchors.")] = 0.35,
     licence: Annotated[str, typer.Option(help="Licence of the data, in plain words.")] = "",
 ) -> None:
     """Sample synthetic identities from a density fitted to the pack; writes anchors.npz.

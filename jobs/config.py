@@ -60,7 +60,7 @@ class AnchorSection(Section):
     """Synthetic identities."""
 
     bank: str | None = Field("anchors", description="weights name or path; null: density model")
-    window_min: float = Field(1.0, ge=0, le=2, description="cosine distance to the person")
+    window_min: float = Field(0.8, ge=0, le=2, description="cosine distance to the person")
     window_max: float = Field(1.3, ge=0, le=2)
     apart_min: float = Field(0.5, ge=0, le=2, description="distance between live persons' anchors")
     appearance_min: float = Field(

@@ -74,7 +74,13 @@ def run_anchors(data: Path, out: Path, config: DensityConfig, licence: str) -> d
     else:
         about |= {"sex_most": SEX_MOST, "years": YEARS, "readings": agreement}
         mixture = fit_mixture(vectors[between(readings, vectors, _FITTED_WIDTH)], config)
-        bank = sample_bank(mixture, vectors, config, about, lambda draws: between(readings, draws))
+        middle = readings.moved(
+            mixture.centre / np.linalg.norm(mixture.centre),
+            np.array([0.0, np.mean(np.sqrt(YEARS))]),
+        )
+        bank = sample_bank(
+            mixture, vectors, config, about, lambda draws: between(readings, draws), middle
+        )
     out.mkdir(parents=True, exist_ok=True)
     save_bank(bank, out / "anchors.npz")
     written: dict[str, Any] = json.loads(bank.meta)

@@ -49,8 +49,8 @@ class AnchorsSection(_Section):
     """The bank."""
 
     n: int = Field(1024, ge=1)
-    min_to_training: float = Field(0.55, ge=0, le=2)
-    min_apart: float = Field(0.5, ge=0, le=2)
+    min_to_training: float = Field(0.4, ge=0, le=2)
+    min_apart: float = Field(0.35, ge=0, le=2)
     faces: int = Field(6, ge=1)  # that each anchor is painted on for its appearance
 
 

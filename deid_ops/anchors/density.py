@@ -6,6 +6,10 @@ it are scaled to unit length. A draw is kept only if it lies at least `min_to_tr
 distance) from *every* training vector and `min_apart` from every anchor kept before: no anchor is,
 or is close to, a person the model was fitted to. Both distances are reported.
 
+Each draw is first moved a part of the way to the middle face (`typical`; the truncation trick,
+Karras et al. 2019). What lies far from all training faces is unusual, and a painter that has seen
+few such faces overdoes it; a more typical face looks like somebody.
+
 Whoever lies far from all training faces is a man past fifty more often than not. A bank of other
 people is drawn from a density of theirs, and further draws are refused (`wanted`).
 """
@@ -38,6 +42,7 @@ class DensityConfig:
         dims: principal directions.
         iterations: of expectation-maximisation, at most.
         spread: factor on the draws' deviation from a component's mean.
+        typical: how far each draw is moved to the middle face, from 0 to 1.
         min_to_training: cosine distance to every training face.
         min_apart: cosine distance between two anchors.
         max_draws: before it is given up.
@@ -49,8 +54,9 @@ class DensityConfig:
     dims: int = 64
     iterations: int = 25
     spread: float = 1.2
-    min_to_training: float = 0.55
-    min_apart: float = 0.5
+    typical: float = 0.35
+    min_to_training: float = 0.4
+    min_apart: float = 0.35
     max_draws: int = 400_000
     seed: int = 41
 
@@ -73,8 +79,7 @@ class Mixture:
         away = np.einsum("nij,nj->ni", self.factors[chosen], spread * noise)
         points = self.means[chosen] + away
         vectors = points @ self.axes + self.centre
-        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.asarray(unit, dtype=np.float32)
+        return _unit(vectors)
 
 
 def fit_mixture(vectors_unit: F32, config: DensityConfig) -> Mixture:
@@ -144,6 +149,7 @@ def sample_bank(
     config: DensityConfig,
     about: dict[str, Any],
     wanted: Callable[[F32], Bool] | None = None,
+    middle_unit: F32 | None = None,
 ) -> AnchorBank:
     """Sample the bank.
 
@@ -153,15 +159,18 @@ def sample_bank(
         config: number, distances, seed.
         about: further metadata (data, licence, encoder).
         wanted: tells of draws [n, d] which may be anchors, [n]; None allows all.
+        middle_unit: [d] the middle face; None takes the middle of the mixture's faces.
 
     Raises:
         SetupError: the distances leave no room for so many anchors.
     """
     rng = np.random.default_rng(config.seed + 1)
+    middle = _unit(mixture.centre) if middle_unit is None else middle_unit
     kept = np.zeros((0, training_unit.shape[1]), dtype=np.float32)
     drawn = unwanted = close = 0
     while len(kept) < config.n_anchors and drawn < config.max_draws:
         draws = mixture.draw(CHUNK, rng, config.spread)
+        draws = _unit((1.0 - config.typical) * draws + config.typical * middle)
         drawn += CHUNK
         if wanted is not None:
             draws = draws[wanted(draws)]
@@ -203,6 +212,11 @@ def distances_report(anchors_unit: F32, training_unit: F32) -> dict[str, Any]:
         "pairwise_distance_min": round(float(1 - pairs.max()), 4) if len(pairs) else None,
         "pairwise_distance_median": round(float(np.median(1 - pairs)), 4) if len(pairs) else None,
     }
+
+
+def _unit(vectors: F32 | F64) -> F32:
+    """Scale vectors [..., d] to unit length."""
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True), dtype=np.float32)
 
 
 def _largest_cosine(vectors: F32, others: F32) -> F32:

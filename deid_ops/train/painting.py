@@ -35,7 +35,7 @@ class GeneratorTraining:
 
     batch: int = 16
     rate: float = 6e-4
-    critic_rate: float = 5e-4
+    critic_rate: float = 1e-3
     critic_rate_floor: float = 0.3  # share of it that is kept while the painter's rate falls
     warmup: int = 100
     ema: float = 0.997
@@ -60,14 +60,14 @@ class GeneratorTraining:
     w_l1: float = 3.0
     w_features: float = 1.0
     w_identity_own: float = 0.5
-    w_identity_other: float = 2.0
+    w_identity_other: float = 1.2
     w_repulsion: float = 5.0
-    w_same: float = 4.0  # two paintings of one person in two poses are one identity
+    w_same: float = 3.0  # two paintings of one person in two poses are one identity
     w_light: float = 4.0
     w_seam: float = 3.0
     w_unseen: float = 2.0  # where a training picture ends within the face: nothing but its light
     w_attributes: float = 1.2
-    w_critic: float = 0.7
+    w_critic: float = 1.5
     w_stable: float = 2.0
     stable_every: int = 4
     stable_rows: int = 4
