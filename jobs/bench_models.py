@@ -52,8 +52,8 @@ class ModelFigures:
         mb: of the files, 1e6 bytes.
         gflop: for one item; 2 for a multiplication and its addition. The generator works thrice on
             a face: twice to aim, and for good. The attribute network looks at a face twice, as it
-            is and mirrored; the job lets it read three pictures of each, the face and the paintings
-            before the one that counts.
+            is and mirrored; the job lets it read four pictures of each: the face to place its crop,
+            the crop, and the paintings before the one that counts.
         ms: batch to milliseconds for one item, median.
         item: `frame` or `face`.
         provider: what it really runs on.

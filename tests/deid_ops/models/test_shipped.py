@@ -16,7 +16,7 @@ from deid_ops.diffuse.denoiser import Denoiser
 from deid_ops.identity.encoders import Encoder
 from deid_ops.inference.session import Runtime
 from deid_ops.swap.conditions import FaceConditions
-from deid_ops.swap.crop import crop_matrices, warp_crop
+from deid_ops.swap.crop import apply_matrices, crop_matrices, invert_matrices, warp_crop
 from deid_ops.swap.generator import Generator
 from jobs.config import load_config
 from jobs.models import first_detector
@@ -88,11 +88,27 @@ def test_aiming_brings_the_painted_face_nearer_to_what_was_read() -> None:
     assert missed_px(aimed) < 0.6 * missed_px(told)
 
 
+def test_a_face_is_found_where_it_is() -> None:
+    """However a detector has placed the crop, the points lie at the same place of the image."""
+    image = np.ascontiguousarray(data.astronaut()[..., ::-1])
+    (face,) = first_detector(load_config(None, ("inference.threads=1",))).detect([image])
+    size_px = float(np.linalg.norm(face.landmarks_xy_px[0, 1] - face.landmarks_xy_px[0, 0]))
+    shifts = np.float32([[0, 0], [0.06, 0], [0, 0.06], [-0.06, 0.04]]) * size_px
+    matrices = crop_matrices(face.landmarks_xy_px + shifts[:, None])
+    runtime = Runtime(threads=1)
+    swap = Generator(str(WEIGHTS / "generator.onnx"), str(WEIGHTS / "attributes.onnx"), runtime)
+    found = swap.find_points(np.stack([warp_crop(image, matrix) for matrix in matrices]))
+    in_image = apply_matrices(invert_matrices(matrices), found)
+    off = np.linalg.norm(in_image - in_image[:1], axis=2).mean(axis=1) / size_px
+    assert off.max() < 0.025  # of what a crop was moved by, more than half is made good
+    assert np.linalg.norm(in_image - face.landmarks_xy_px, axis=2).mean() < 0.12 * size_px
+
+
 def test_anchors_are_apart_and_described() -> None:
     bank = load_bank(WEIGHTS / "anchors.npz")
     assert len(bank) >= 512
     pairs = bank.vectors_unit @ bank.vectors_unit.T - 2 * np.eye(len(bank))
-    assert 1 - pairs.max() >= 0.5 - 1e-4
+    assert 1 - pairs.max() >= 0.35 - 1e-4
     assert "min_distance_to_training" in bank.meta
 
 
