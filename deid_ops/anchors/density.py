@@ -3,8 +3,9 @@
 Method: the training faces' unit vectors are described by a mixture of Gaussians in the subspace of
 their largest principal components (full covariances, expectation-maximisation); vectors drawn from
 it are scaled to unit length. A draw is kept only if it lies at least `min_to_training` (cosine
-distance) from *every* training vector and `min_apart` from every anchor kept before: no anchor is,
-or is close to, a person the model was fitted to. Both distances are reported.
+distance) from *every* training vector and `min_apart` from every anchor kept before: no anchor is a
+person the model was fitted to, or as near to one as two of these people often are. Both distances
+are reported.
 
 Each draw is first moved a part of the way to the middle face (`typical`; the truncation trick,
 Karras et al. 2019). What lies far from all training faces is unusual, and a painter that has seen
