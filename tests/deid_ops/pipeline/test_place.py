@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from made_tracks import tracks_with
 
 from deid_ops.pipeline.place import FURTHEST_PX, place_segment
 from deid_ops.swap.crop import TEMPLATE_PX, apply_matrices
-from deid_ops.types import BoxOrigin, FaceTracks
 
 EYES_PX = 24.0
 SHAPE = (TEMPLATE_PX - TEMPLATE_PX.mean(axis=0)) * EYES_PX / 35.0  # a face as the template is
@@ -15,21 +15,8 @@ TOP_PX = 70.0
 def tracks_of(boxes, off=0.0):
     """`boxes`: (frame, track, x) of faces; the detector's points lie `off` [n, 5, 2] beside."""
     frame, track, x = (np.array(column) for column in zip(*boxes, strict=True))
-    n = len(frame)
-    middle = np.stack([x, np.full(n, TOP_PX)], axis=1).astype(np.float32)
-    marks = (SHAPE + middle[:, None] + off).astype(np.float32)
-    return FaceTracks(
-        frame_index=frame.astype(np.int32),
-        track=track.astype(np.int32),
-        boxes_xyxy_px=np.concatenate([marks.min(axis=1), marks.max(axis=1)], axis=1),
-        landmarks_xy_px=marks,
-        has_landmarks=np.ones(n, np.bool_),
-        origin=np.full(n, BoxOrigin.DETECTED, np.uint8),
-        score=np.ones(n, np.float32),
-        eye_distance_px=np.full(n, EYES_PX, np.float32),
-        blur=np.zeros(n, np.float32),
-        turn=np.zeros(n, np.float32),
-    )
+    middle = np.stack([x, np.full(len(x), TOP_PX)], axis=1)
+    return tracks_with(frame, track, SHAPE + middle[:, None] + off, EYES_PX)
 
 
 def drawn(points):

@@ -4,13 +4,13 @@ import doctest
 
 import numpy as np
 import pytest
+from made_tracks import tracks_with
 
 from deid_ops.pipeline import smooth
 from deid_ops.pipeline.smooth import Neighbours
 from deid_ops.pipeline.swap import swap_segment
 from deid_ops.swap.conditions import FaceConditions
 from deid_ops.swap.crop import TEMPLATE_PX
-from deid_ops.types import BoxOrigin, FaceTracks
 
 POINTS = np.float32([[-9, -9], [9, -9], [0, 0], [-7, 9], [7, 9]])
 ANCHORS = np.eye(2, 128, dtype=np.float32)
@@ -19,20 +19,8 @@ ANCHORS = np.eye(2, 128, dtype=np.float32)
 def tracks_of(boxes):
     """`boxes`: (frame, track, x) of faces 40 px below the top."""
     frame, track, x = (np.array(column) for column in zip(*boxes, strict=True))
-    n = len(frame)
-    marks = POINTS + np.stack([x, np.full(n, 40)], axis=1)[:, None]
-    return FaceTracks(
-        frame_index=frame.astype(np.int32),
-        track=track.astype(np.int32),
-        boxes_xyxy_px=np.concatenate([marks.min(axis=1), marks.max(axis=1)], axis=1),
-        landmarks_xy_px=marks,
-        has_landmarks=np.ones(n, np.bool_),
-        origin=np.full(n, BoxOrigin.DETECTED, np.int8),
-        score=np.ones(n, np.float32),
-        eye_distance_px=np.full(n, 18, np.float32),
-        blur=np.zeros(n, np.float32),
-        turn=np.zeros(n, np.float32),
-    )
+    marks = POINTS + np.stack([x, np.full(len(x), 40)], axis=1)[:, None]
+    return tracks_with(frame, track, marks, 18)
 
 
 class Painter:
