@@ -219,6 +219,7 @@ class OwnReplacement:
         return Replacement(treated, np.ones(n, np.bool_), (Reason.REPLACED,) * n)
 
     def _treated(self, faces: FaceSet, anchors: F32, strength: float | None) -> Treated:
+        """Return the set with the anchors [n, d] painted, each face placed as the job places it."""
         rows = np.arange(len(faces), dtype=np.int32)
         crops, placed = place_segment(
             enumerate(faces.images_bgr), _as_tracks(faces), rows, self._generate.find_points

@@ -30,6 +30,7 @@ _NAME = re.compile(r"(?:.*[:/])?(\d{1,3})_([01])_[^/]*$")
 _MIN_LABELLED = 200
 #: Of the reading of sex (women 1, men -1), and of age in years: what an anchor may have.
 SEX_MOST, YEARS = 0.35, (18.0, 45.0)
+_ROOT_YEARS = np.sqrt(YEARS)
 #: The density is fitted to faces that are read within so many times the width of these.
 _FITTED_WIDTH = 2.0
 
@@ -74,10 +75,9 @@ def run_anchors(data: Path, out: Path, config: DensityConfig, licence: str) -> d
     else:
         about |= {"sex_most": SEX_MOST, "years": YEARS, "readings": agreement}
         mixture = fit_mixture(vectors[between(readings, vectors, _FITTED_WIDTH)], config)
-        middle = readings.moved(
-            mixture.centre / np.linalg.norm(mixture.centre),
-            np.array([0.0, np.mean(np.sqrt(YEARS))]),
-        )
+        # the faces' own middle, at unit length, is read as a young woman
+        centre_unit = mixture.centre / np.linalg.norm(mixture.centre)
+        middle = readings.moved(centre_unit, np.array([0.0, _ROOT_YEARS.mean()]))
         bank = sample_bank(
             mixture, vectors, config, about, lambda draws: between(readings, draws), middle
         )
@@ -117,6 +117,5 @@ def between(readings: Readings, vectors_unit: F32, width: float = 1.0) -> Bool:
         width: how many times as wide a range of sex is allowed, and of the age's square root.
     """
     sex, root = readings.read(vectors_unit).T
-    low, high = np.sqrt(YEARS)
-    middle, half = 0.5 * (low + high), 0.5 * width * (high - low)
+    middle, half = _ROOT_YEARS.mean(), 0.5 * width * np.ptp(_ROOT_YEARS)
     return np.asarray((np.abs(sex) <= width * SEX_MOST) & (np.abs(root - middle) <= half))

@@ -20,7 +20,7 @@ def tracks_of(boxes, off=0.0):
 
 
 def drawn(points):
-    """A picture in which each face is five coloured dots, as if a network could see them."""
+    """A picture in which each face is five white dots, as if a network could see them."""
     image = np.zeros((140, 240, 3), np.float32)
     rows, columns = np.mgrid[:140, :240]
     for face in points:
