@@ -13,6 +13,7 @@ then changed by 0.0107 instead of 0.0191 along a track under dlib's ResNet and b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+
 import numpy as np
 
 from deid_ops.pipeline.smooth import Neighbours
