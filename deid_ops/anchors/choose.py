@@ -20,8 +20,9 @@ at 0.83, and a third encoder found the right person of the recording in 6 % of t
 
 What the window itself tells: whoever knows the bank can name the anchor of a face, and then that
 the person lies in the windows around it, as one person in ten does (258 held-out training faces,
-mean; 3 bits a release; for half of them so few lie in both windows that the `CHOICES_MIN` are taken,
-5 bits). The pull it takes away tells more: it points at the person in every release, so an attacker could average.
+mean; 3 bits a release; for half of them so few lie in both windows that the `CHOICES_MIN` are
+taken, 5 bits). The pull it takes away tells more: it points at the person in every release, so an
+attacker could average.
 
 Among the admissible anchors the one with the smallest HMAC-SHA256(key, scope, person, anchor) is
 taken (rendezvous or highest-random-weight hashing, Thaler and Ravishankar 1998). Each anchor has
