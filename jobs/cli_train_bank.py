@@ -18,23 +18,30 @@ NewBankOption = Annotated[Path, typer.Option(help="The anchors.npz to write; may
 def anchors_command(
     data: DataOption,
     out: Annotated[Path, typer.Option(help="Folder for anchors.npz.")],
-    n: Annotated[int, typer.Option(help="Number of anchors.")] = 1024,
+    source: Annotated[
+        str | None,
+        typer.Option(help="The pack's source whose faces the density describes [default: all]."),
+    ] = None,
+    n: Annotated[int, typer.Option(help="Number of anchors.")] = 4096,
+    spread: Annotated[float, typer.Option(help="Factor on the density's width.")] = 1.1,
     min_to_training: Annotated[
         float, typer.Option(help="Smallest cosine distance to any training face.")
-    ] = 0.4,
-    min_apart: Annotated[float, typer.Option(help="Smallest distance between anchors.")] = 0.35,
+    ] = 0.3,
+    min_apart: Annotated[float, typer.Option(help="Smallest distance between anchors.")] = 0.3,
     licence: Annotated[str, typer.Option(help="Licence of the data, in plain words.")] = "",
 ) -> None:
     """Sample synthetic identities from a density fitted to the pack; writes anchors.npz.
 
-    Where the pack's files are named AGE_SEX_..., the anchors are adults between the sexes, who tell
-    nothing of the head they are put on.
+    Where the pack's files are named AGE_SEX_... or lie in folders female and male, the anchors are
+    adults between the sexes, who tell nothing of the head they are put on.
     """
     from deid_ops.anchors.density import DensityConfig
     from jobs.training_bank import run_anchors
 
-    config = DensityConfig(n_anchors=n, min_to_training=min_to_training, min_apart=min_apart)
-    typer.echo(json.dumps(run_anchors(data, out, config, licence), indent=1))
+    config = DensityConfig(
+        n_anchors=n, spread=spread, min_to_training=min_to_training, min_apart=min_apart
+    )
+    typer.echo(json.dumps(run_anchors(data, out, config, licence, source), indent=1))
 
 
 @bank_app.command("appearance")

@@ -4,8 +4,13 @@ Hair, clothes and hands stay when a face is replaced. A moustache under a woman'
 man's face on a child, is seen at once, and a face that suited the head would tell its sex and age:
 where a man and a woman are the only people in view, that tells who is who. So anchors are drawn
 from between: adults who could be a woman or a man, who suit most heads a little and tell nothing.
-Both are read off vectors by a linear function, learnt where a pack's file names say sex and age
-(`AGE_SEX_...`, UTKFace's: years, 0 man, 1 woman).
+Both are read off vectors by a linear function, learnt where a pack's file names say sex or age:
+`AGE_SEX_...` (UTKFace's: years, 0 man, 1 woman) or a folder `female` or `male`.
+
+Whose faces the density describes shows. A vector also tells how its picture was taken, and the
+painter paints that too: of portraits that are sharp and fill their crops it makes faces one would
+pass in the street, of small old photographs blotches. So one source of the pack may be named. If
+its faces are nobody's, as those of a generator of portraits, no real person's vector is in it.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import json
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,34 +28,61 @@ import numpy as np
 from deid_ops.anchors.bank import save_bank
 from deid_ops.anchors.density import DensityConfig, fit_mixture, sample_bank
 from deid_ops.anchors.readings import Readings, fit_readings
+from deid_ops.errors import SetupError
 from deid_ops.train.data import Pack
-from deid_ops.types import F32, Bool
+from deid_ops.types import F32, I64, Bool
 
 log = logging.getLogger("deid.train")
 _NAME = re.compile(r"(?:.*[:/])?(\d{1,3})_([01])_[^/]*$")
+_FOLDER = re.compile(r"(?:.*[:/])?(female|male)/")
 _MIN_LABELLED = 200
 #: Of the reading of sex (women 1, men -1), and of age in years: what an anchor may have.
 SEX_MOST, YEARS = 0.35, (18.0, 45.0)
-_ROOT_YEARS = np.sqrt(YEARS)
-#: The density is fitted to faces that are read within so many times the width of these.
-_FITTED_WIDTH = 2.0
 
 
-def labels_of(names: Sequence[str]) -> tuple[F32, Bool]:
-    """Return sex (1, -1) and square root of the age [n, 2] by file names; which have them [n].
+def labels_of(names: Sequence[str]) -> tuple[F32, F32]:
+    """Return sex (1 woman, -1 man) [n] and square root of the age [n] by names; NaN: not told.
 
     Example:
-        >>> values, known = labels_of(["utk.tar:25_1_0_2017.jpg", "made/face_1.png"])
-        >>> values[0].tolist(), known.tolist()
-        ([1.0, 5.0], [True, False])
+        >>> sex, root_age = labels_of(["utk.tar:25_1_0_2017.jpg", "made.tar:male/b/1.png", "x.png"])
+        >>> sex.tolist(), root_age.tolist()
+        ([1.0, -1.0, nan], [5.0, nan, nan])
     """
-    found = [_NAME.match(name) for name in names]
-    values = [(2.0 * int(m[2]) - 1.0, np.sqrt(int(m[1]))) if m else (0.0, 0.0) for m in found]
-    known = np.array([m is not None for m in found], dtype=np.bool_)
-    return np.asarray(values, dtype=np.float32).reshape(-1, 2), known
+    sex, root_age = (np.full(len(names), np.nan, dtype=np.float32) for _ in range(2))
+    for i, name in enumerate(names):
+        if match := _NAME.match(name):
+            sex[i], root_age[i] = 2.0 * int(match[2]) - 1.0, np.sqrt(int(match[1]))
+        elif match := _FOLDER.match(name):
+            sex[i] = 1.0 if match[1] == "female" else -1.0
+    return sex, root_age
 
 
-def run_anchors(data: Path, out: Path, config: DensityConfig, licence: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Between:
+    """Tells which vectors are read as between the sexes and of middling age.
+
+    Attributes:
+        sex: reads sex; None where too few names say it.
+        root_age: reads the square root of the years; None likewise.
+    """
+
+    sex: Readings | None
+    root_age: Readings | None
+
+    def __call__(self, vectors_unit: F32) -> Bool:
+        """Return which of the vectors [n, d] are, [n]; what cannot be read is no hindrance."""
+        wanted = np.ones(len(vectors_unit), dtype=np.bool_)
+        if self.sex is not None:
+            wanted &= np.abs(self.sex.read(vectors_unit)[:, 0]) <= SEX_MOST
+        if self.root_age is not None:
+            years = np.square(self.root_age.read(vectors_unit)[:, 0])
+            wanted &= (years >= YEARS[0]) & (years <= YEARS[1])
+        return wanted
+
+
+def run_anchors(
+    data: Path, out: Path, config: DensityConfig, licence: str, source: str | None = None
+) -> dict[str, Any]:
     """Fit the density to a pack's identities and write `anchors.npz`; returns its metadata.
 
     Args:
@@ -57,65 +90,68 @@ def run_anchors(data: Path, out: Path, config: DensityConfig, licence: str) -> d
         out: folder.
         config: number and distances.
         licence: of the data, in plain words.
+        source: whose faces the density describes, one of the pack's sources; None: all faces.
+            Anchors keep their distance from all of the pack's faces in any case.
 
     Raises:
-        SetupError: too few faces, or no room for so many anchors.
+        SetupError: no such source, too few faces, or no room for so many anchors.
     """
     pack = Pack(data)
     vectors = np.asarray(pack.columns["identity_unit"])
+    rows = _rows_of(pack, source)
+    between, agreement = learn_between(pack, rows)
+    if between.sex is None:
+        log.info("the pack's file names do not say sex: anchors of both")
     about: dict[str, Any] = {
         "space": "MobileFaceNet, 128-d, ArcFace template",
         "data_licence": licence,
         "pack_sha256": pack.meta["sha256"]["identity_unit"],
+        "density_of": source or "all sources",
+        "n_density": len(rows),
+        "sex_most": SEX_MOST,
+        "years": YEARS,
+        "readings": agreement,
     }
-    readings, agreement = learn_readings(pack, vectors)
-    if readings is None:
-        log.info("the pack's file names do not say sex and age: anchors of both and of every age")
-        bank = sample_bank(fit_mixture(vectors, config), vectors, config, about)
-    else:
-        about |= {"sex_most": SEX_MOST, "years": YEARS, "readings": agreement}
-        mixture = fit_mixture(vectors[between(readings, vectors, _FITTED_WIDTH)], config)
-        # the faces' own middle, at unit length, is read as a young woman
-        centre_unit = mixture.centre / np.linalg.norm(mixture.centre)
-        middle = readings.moved(centre_unit, np.array([0.0, _ROOT_YEARS.mean()]))
-        bank = sample_bank(
-            mixture, vectors, config, about, lambda draws: between(readings, draws), middle
-        )
+    bank = sample_bank(fit_mixture(vectors[rows], config), vectors, config, about, between)
     out.mkdir(parents=True, exist_ok=True)
     save_bank(bank, out / "anchors.npz")
     written: dict[str, Any] = json.loads(bank.meta)
     return written
 
 
-def learn_readings(pack: Pack, vectors_unit: F32) -> tuple[Readings | None, dict[str, float]]:
-    """Learn to read sex and age off vectors; returns also how well held-out faces are read.
+def _rows_of(pack: Pack, source: str | None) -> I64:
+    if source is None:
+        return np.arange(len(pack))
+    known = pack.meta["sources"]
+    if source not in known:
+        raise SetupError(f"the pack has no source {source!r}; it has {', '.join(known)}")
+    return np.flatnonzero(pack.columns["source_index"] == known.index(source))
 
-    None where too few of the pack's file names say them.
+
+def learn_between(pack: Pack, rows: I64) -> tuple[Between, dict[str, Any]]:
+    """Learn to read sex and age off the vectors of some rows; returns also how well.
+
+    Of held-out faces: how many are read as of the right sex, and the correlation of the age. It is
+    learnt on the faces that the density describes: what tells the sex of old photographs takes
+    most synthetic portraits for men.
     """
-    values, known = labels_of(pack.names())
-    if known.sum() < _MIN_LABELLED:
-        return None, {}
-    held = pack.columns["split"] == 1
-    learnt, tested = known & ~held, known & held
-    readings = fit_readings(vectors_unit[learnt], values[learnt])
-    read, true = readings.read(vectors_unit[tested]), values[tested]
-    right = (read[:, 0] > 0) == (true[:, 0] > 0)
-    return readings, {
-        "faces": int(learnt.sum()),
-        "held_out": int(tested.sum()),
-        "sex_right": round(float(right.mean()), 4),
-        "age_correlation": round(float(np.corrcoef(read[:, 1], true[:, 1])[0, 1]), 4),
-    }
-
-
-def between(readings: Readings, vectors_unit: F32, width: float = 1.0) -> Bool:
-    """Tell which vectors [n, d] are read as between the sexes and of middling age, [n].
-
-    Args:
-        readings: of sex and age.
-        vectors_unit: the vectors.
-        width: how many times as wide a range of sex is allowed, and of the age's square root.
-    """
-    sex, root = readings.read(vectors_unit).T
-    middle, half = _ROOT_YEARS.mean(), 0.5 * width * np.ptp(_ROOT_YEARS)
-    return np.asarray((np.abs(sex) <= width * SEX_MOST) & (np.abs(root - middle) <= half))
+    names = pack.names()
+    vectors = np.asarray(pack.columns["identity_unit"])[rows]
+    held = pack.columns["split"][rows] == 1
+    learnt: list[Readings | None] = []
+    agreement: dict[str, Any] = {}
+    for what, values in zip(("sex", "age"), labels_of([names[i] for i in rows]), strict=True):
+        known = ~np.isnan(values)
+        first, second = known & ~held, known & held
+        if first.sum() < _MIN_LABELLED or second.sum() < 2:
+            learnt.append(None)
+            continue
+        reading = fit_readings(vectors[first], values[first, None])
+        learnt.append(reading)
+        read, true = reading.read(vectors[second])[:, 0], values[second]
+        agrees = {
+            "sex": {"right": round(float(((read > 0) == (true > 0)).mean()), 4)},
+            "age": {"correlation": round(float(np.corrcoef(read, true)[0, 1]), 4)},
+        }
+        agreement[what] = {"faces": int(first.sum()), "held_out": int(second.sum()), **agrees[what]}
+    return Between(*learnt), agreement

@@ -48,9 +48,11 @@ class GeneratorSection(StepsSection):
 class AnchorsSection(_Section):
     """The bank."""
 
-    n: int = Field(1024, ge=1)
-    min_to_training: float = Field(0.4, ge=0, le=2)
-    min_apart: float = Field(0.35, ge=0, le=2)
+    source: str | None = None  # of the pack, whose faces the density describes; null: all
+    n: int = Field(4096, ge=1)
+    spread: float = Field(1.1, gt=0)
+    min_to_training: float = Field(0.3, ge=0, le=2)
+    min_apart: float = Field(0.3, ge=0, le=2)
     faces: int = Field(6, ge=1)  # that each anchor is painted on for its appearance
 
 
@@ -110,7 +112,9 @@ def run_recipe(
         ),
         (
             out / "anchors.npz",
-            lambda: run_anchors(pack, out, _density(recipe.anchors), licence),
+            lambda: run_anchors(
+                pack, out, _density(recipe.anchors), licence, recipe.anchors.source
+            ),
         ),
         (
             generator / GENERATOR_AVERAGE,
@@ -137,6 +141,7 @@ def run_recipe(
 def _density(section: AnchorsSection) -> DensityConfig:
     return DensityConfig(
         n_anchors=section.n,
+        spread=section.spread,
         min_to_training=section.min_to_training,
         min_apart=section.min_apart,
     )

@@ -7,12 +7,8 @@ distance) from *every* training vector and `min_apart` from every anchor kept be
 person the model was fitted to, or as near to one as two of these people often are. Both distances
 are reported.
 
-Each draw is first moved a part of the way to the middle face (`typical`; the truncation trick,
-Karras et al. 2019). What lies far from all training faces is unusual, and a painter that has seen
-few such faces overdoes it; a more typical face looks like somebody.
-
-Whoever lies far from all training faces is a man past fifty more often than not. A bank of other
-people is drawn from a density of theirs, and further draws are refused (`wanted`).
+Which faces the density describes decides what is painted: `jobs/training_bank.py`. Draws may be
+refused for further reasons (`wanted`).
 """
 
 from __future__ import annotations
@@ -43,21 +39,19 @@ class DensityConfig:
         dims: principal directions.
         iterations: of expectation-maximisation, at most.
         spread: factor on the draws' deviation from a component's mean.
-        typical: how far each draw is moved to the middle face, from 0 to 1.
         min_to_training: cosine distance to every training face.
         min_apart: cosine distance between two anchors.
         max_draws: before it is given up.
         seed: the same seed and data give the same bank.
     """
 
-    n_anchors: int = 1024
+    n_anchors: int = 4096
     components: int = 16
     dims: int = 64
     iterations: int = 25
-    spread: float = 1.2
-    typical: float = 0.35
-    min_to_training: float = 0.4
-    min_apart: float = 0.35
+    spread: float = 1.1
+    min_to_training: float = 0.3
+    min_apart: float = 0.3
     max_draws: int = 400_000
     seed: int = 41
 
@@ -150,7 +144,6 @@ def sample_bank(
     config: DensityConfig,
     about: dict[str, Any],
     wanted: Callable[[F32], Bool] | None = None,
-    middle_unit: F32 | None = None,
 ) -> AnchorBank:
     """Sample the bank.
 
@@ -160,18 +153,15 @@ def sample_bank(
         config: number, distances, seed.
         about: further metadata (data, licence, encoder).
         wanted: tells of draws [n, d] which may be anchors, [n]; None allows all.
-        middle_unit: [d] the middle face; None takes the middle of the mixture's faces.
 
     Raises:
         SetupError: the distances leave no room for so many anchors.
     """
     rng = np.random.default_rng(config.seed + 1)
-    middle = _unit(mixture.centre) if middle_unit is None else middle_unit
     kept = np.zeros((0, training_unit.shape[1]), dtype=np.float32)
     drawn = unwanted = close = 0
     while len(kept) < config.n_anchors and drawn < config.max_draws:
         draws = mixture.draw(CHUNK, rng, config.spread)
-        draws = _unit((1.0 - config.typical) * draws + config.typical * middle)
         drawn += CHUNK
         if wanted is not None:
             draws = draws[wanted(draws)]

@@ -15,7 +15,6 @@ from deid_ops.types import F32
 
 Floats = npt.NDArray[np.floating[Any]]
 _RIDGE = 10.0
-_PROJECTIONS = 100  # onto the readings and the sphere by turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +37,6 @@ class Readings:
         """
         values = vectors_unit @ self.weights[:, :-1].T + self.weights[:, -1]
         return np.asarray(values, dtype=np.float32)
-
-    def moved(self, vector_unit: Floats, values: Floats) -> F32:
-        """Return a unit vector `[d]` near another one, of which the `[k]` values are read.
-
-        Example:
-            >>> r = Readings(np.float32([[1, 0, 0]]))
-            >>> r.moved(np.float32([0.8, 0.6]), np.float32([0.6])).astype(float).round(3).tolist()
-            [0.6, 0.8]
-        """
-        slopes = self.weights[:, :-1].astype(np.float64)
-        moved = np.asarray(vector_unit, dtype=np.float64)
-        for _ in range(_PROJECTIONS):
-            moved = moved + np.linalg.pinv(slopes) @ (values - self.read(moved[None])[0])
-            moved = moved / np.linalg.norm(moved)
-        return np.asarray(moved, dtype=np.float32)
 
 
 def fit_readings(vectors_unit: Floats, labels: Floats) -> Readings:

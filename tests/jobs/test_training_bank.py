@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 from deid_ops.anchors.bank import load_bank
 from deid_ops.anchors.density import DensityConfig
+from deid_ops.errors import SetupError
 from deid_ops.train.data import Pack
 from jobs import training_bank
 from jobs.cli_train import app
-from jobs.training_bank import between, learn_readings, run_anchors
+from jobs.training_bank import learn_between, run_anchors
 
 
 @pytest.fixture
@@ -32,26 +33,51 @@ def labelled(tmp_path: Path) -> Path:
 
 
 def test_anchors_lie_between_the_sexes_and_are_of_middling_age(labelled: Path) -> None:
-    arguments = ["--n", "60", "--min-to-training", "0.2", "--min-apart", "0.2"]
+    arguments = ["--n", "60", "--spread", "1.2", "--min-to-training", "0.2", "--min-apart", "0.2"]
     command = ["anchors", "--data", str(labelled / "pack"), "--out", str(labelled), *arguments]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     said = json.loads(done.output)
-    assert said["readings"]["held_out"] + said["readings"]["faces"] == 1995
-    assert said["readings"]["sex_right"] > 0.85
-    assert said["readings"]["age_correlation"] > 0.8
-    assert said["unwanted"] > 0
+    sex, age = said["readings"]["sex"], said["readings"]["age"]
+    assert sex["held_out"] + sex["faces"] == age["held_out"] + age["faces"] == 1995
+    assert sex["right"] > 0.85
+    assert age["correlation"] > 0.8
+    assert (said["unwanted"] > 0, said["density_of"]) == (True, "all sources")
     bank = load_bank(labelled / "anchors.npz")
     assert len(bank) == 60
-    pack = Pack(labelled / "pack")
-    vectors = np.asarray(pack.columns["identity_unit"])
-    learnt, _ = learn_readings(pack, vectors)
-    assert learnt is not None
-    sex, root = learnt.read(bank.vectors_unit).T
-    assert np.abs(sex).max() <= 0.35
-    assert np.square(root).min() >= 18 - 1e-3
-    assert np.square(root).max() <= 45 + 1e-3
-    assert 0.0 < between(learnt, vectors).mean() < between(learnt, vectors, 2.0).mean() < 1.0
+    between, _ = learn_between(Pack(labelled / "pack"), np.arange(2000))
+    assert between.sex is not None
+    assert between.root_age is not None
+    assert np.abs(between.sex.read(bank.vectors_unit)).max() <= 0.35
+    years = np.square(between.root_age.read(bank.vectors_unit))
+    assert years.min() >= 18 - 1e-3
+    assert years.max() <= 45 + 1e-3
+    everybody = between(np.asarray(Pack(labelled / "pack").columns["identity_unit"]))
+    assert 0.0 < everybody.mean() < 1.0
+
+
+def test_the_density_may_be_of_one_source_and_keeps_off_all(tmp_path: Path) -> None:
+    pack = write_pack(tmp_path / "pack", 1200)
+    vectors = np.asarray(pack.columns["identity_unit"]).copy()
+    ours = np.arange(1200) % 2 == 1
+    vectors[:, 0] = np.where(ours, 1.5, -1.5) * np.abs(vectors[:, 0]).mean() * 4
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.save(tmp_path / "pack" / "identity_unit.npy", vectors.astype(np.float32))
+    np.save(tmp_path / "pack" / "source_index.npy", ours.astype(np.uint8))
+    names = [f"made.tar:{'female' if i % 4 == 1 else 'male'}/{i}.png\n" for i in range(1200)]
+    (tmp_path / "pack" / "names.txt").write_text("".join(names))
+    meta = json.loads((tmp_path / "pack" / "meta.json").read_text()) | {"sources": ["old", "made"]}
+    (tmp_path / "pack" / "meta.json").write_text(json.dumps(meta))
+    config = DensityConfig(n_anchors=20, components=2, dims=32, min_to_training=0.2, min_apart=0.2)
+    said = run_anchors(tmp_path / "pack", tmp_path, config, "", source="made")
+    assert (said["density_of"], said["n_density"], said["n_training"]) == ("made", 600, 1200)
+    assert said["readings"]["sex"]["faces"] + said["readings"]["sex"]["held_out"] == 600
+    assert "age" not in said["readings"]
+    anchors = load_bank(tmp_path / "anchors.npz").vectors_unit
+    assert (anchors[:, 0] > 0).all()
+    assert 1 - (anchors @ vectors.T).max() >= 0.2 - 1e-4
+    with pytest.raises(SetupError, match="no source 'film'; it has old, made"):
+        run_anchors(tmp_path / "pack", tmp_path, config, "", source="film")
 
 
 def test_without_names_of_age_and_sex_everybody_is_wanted(tmp_path: Path) -> None:
