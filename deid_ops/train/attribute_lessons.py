@@ -36,7 +36,6 @@ from deid_ops.types import F32, F64, I64, U8
 FOR_ATTRIBUTES = Variations(
     morph=0.3,
     by_region=0.8,
-    spectacles=0.3,
     turn_deg=45.0,
     rotation_deg=12.0,
     scale=0.12,

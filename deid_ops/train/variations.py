@@ -3,9 +3,8 @@
 They serve students whose teacher looks at the very same picture, so nothing here has to keep an
 identity or a landmark. Two crops are mixed into a person nobody is (`morph`); what a tight picture
 does not show is taken from a picture that does (`complete`: else a network learns repeated borders
-instead of hair); the face gets spectacles (`spectacles.py`), the head is turned (`head_turn.py`),
-then the face placed and bent (`place`), lit (`relight`), covered in part (`cover`) and seen by a
-worse camera (`camera.py`).
+instead of hair); the head is turned (`head_turn.py`), then the face placed and bent (`place`), lit
+(`relight`), covered in part (`cover`) and seen by a worse camera (`camera.py`).
 
 Convention: RGB uint8 images `[h, w, 3]`, pixel centres at integers. Crops are `CROP_SIZE_PX`
 square, results are a window of them: a recogniser's or the whole. All random numbers come from the
@@ -24,7 +23,6 @@ from deid_ops.swap.crop import CROP_OFFSET_XY_PX, CROP_SIZE_PX, ENCODER_SIZE_PX
 from deid_ops.train.camera import as_footage, degrade
 from deid_ops.train.data import Pack
 from deid_ops.train.head_turn import turn
-from deid_ops.train.spectacles import put_on_spectacles
 from deid_ops.types import F32, F64, I64, U8
 
 FIELD_CELLS = 4  # random fields have this many values a side, smoothly enlarged
@@ -49,7 +47,6 @@ class Variations:
     morph: float = 0.35  # mixed with another face
     by_region: float = 0.5  # of those: in parts, the rest evenly
     complete: float = 0.85  # of the faces whose picture ends within the crop
-    spectacles: float = 0.0  # wear some that are drawn
     turn_deg: float = 0.0  # of yaw, at most (`turned_head`); half of the heads are turned
     rotation_deg: float = 6.0
     scale: float = 0.06  # natural logarithm
@@ -72,7 +69,7 @@ class PackCrops:
 
     rgb: U8  # [n, 128, 128, 3]
     inside: F32  # [n, 128, 128]: 1 where the picture is, 0 where its border repeats
-    mesh_xyz_px: F32  # [n, 478, 3] needed for turned heads and spectacles, else [n, 0, 3]
+    mesh_xyz_px: F32  # [n, 478, 3] needed where heads are turned, else [n, 0, 3]
 
 
 def vary(
@@ -101,9 +98,6 @@ def vary(
             mixed, inside = morph(face, other, rng, config), inside * others.inside[row]
         if whole_rgb is not None and rng.random() < config.complete and not inside.all():
             mixed = complete(mixed, inside, whole_rgb[row])
-        # no number is drawn for a share of nothing: a training without it goes on as it began
-        if config.spectacles > 0.0 and rng.random() < config.spectacles:
-            mixed = put_on_spectacles(mixed, crops.mesh_xyz_px[row], rng)
         if config.turn_deg > 0.0 and rng.random() < 0.5:
             mixed = turn(mixed, crops.mesh_xyz_px[row], rng, config.turn_deg)
         new = relight(place(mixed, rng, config), rng, config)
@@ -114,6 +108,7 @@ def vary(
 
 
 def _worse(face: U8, rng: np.random.Generator, config: Variations) -> U8:
+    # no number is drawn for a share of nothing: a training without footage goes on as it began
     if config.footage > 0.0 and rng.random() < config.footage:
         return as_footage(face, rng)
     return degrade(face, rng) if rng.random() < config.degrade else face

@@ -134,10 +134,3 @@ def test_a_share_of_footage_is_shown_as_footage() -> None:
 def test_heads_are_turned_where_it_is_asked_for() -> None:
     turned = (_vary(3, STILL) != _vary(3, replace(STILL, turn_deg=20.0))).any((1, 2, 3)).mean()
     assert 0.2 < turned < 0.8
-
-
-def test_some_wear_spectacles_where_that_is_wanted() -> None:
-    plain, worn = (_vary(3, replace(STILL, spectacles=share)) for share in (0.0, 1.0))
-    mirrored = plain[:, :, ::-1]  # what is drawn before moves the mirror's own number
-    changed = np.minimum(np.abs(worn.astype(int) - plain), np.abs(worn.astype(int) - mirrored))
-    assert (changed.max(axis=(1, 2, 3)) > 10).all()
