@@ -46,9 +46,10 @@ from deid_ops.anchors.bank import AnchorBank
 from deid_ops.errors import SetupError
 
 KEY_BYTES_MIN = 16
-#: From so many at least the key chooses, where so many are admissible. Of fewer it would often take
-#: the same again under another key, and the anchor would tell who the person is.
-CHOICES_MIN = 32
+#: From so many at least, and from one in so many of the bank, the key chooses where so many are
+#: admissible. Of fewer it would often take the same again under another key, and the anchor would
+#: tell who the person is.
+CHOICES_MIN, CHOICES_ONE_IN = 32, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,8 @@ def choose_anchor(
         appearance_distance: `[m]` cosine distance of the person to each anchor's painted faces
             under a judge (vectors less its mean), None where it is not known.
         appearance_window: smallest and largest of these. Of the anchors of `window` the choice is
-            among those in it, at least the `CHOICES_MIN` nearest to it; the ladder looks at what is
-            painted anyway.
+            among those in it, or as many as `CHOICES_MIN` and `CHOICES_ONE_IN` ask for, the nearest
+            to it; the ladder looks at what is painted anyway.
 
     Raises:
         SetupError: the key is too short, or the vector does not fit the bank.
@@ -116,7 +117,8 @@ def choose_anchor(
     if appearance_distance is not None:
         low, high = appearance_window
         beside = np.maximum(low - appearance_distance, appearance_distance - high)
-        admissible &= beside <= _enough(beside[admissible])
+        choices = max(CHOICES_MIN, len(bank) // CHOICES_ONE_IN)
+        admissible &= beside <= _enough(beside[admissible], choices)
     apart = admissible & _apart(bank, occupied, apart_min)
     relaxed = not apart.any()
     rows = np.flatnonzero(admissible if relaxed else apart)
@@ -126,9 +128,9 @@ def choose_anchor(
     return AnchorChoice(anchor_id, to_person, to_negation, relaxed)
 
 
-def _enough(beside: npt.NDArray[Any]) -> float:
+def _enough(beside: npt.NDArray[Any], choices: int) -> float:
     """Return how far beside the window anchors may lie, so that there are enough to choose from."""
-    widest = np.sort(beside)[:CHOICES_MIN][-1]
+    widest = np.sort(beside)[:choices][-1]
     return float(max(widest, 0.0))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deid_ops.anchors.bank import AnchorBank, Appearance, density_bank, load_bank, save_bank
-from deid_ops.anchors.choose import CHOICES_MIN, choose_anchor
+from deid_ops.anchors.choose import CHOICES_MIN, CHOICES_ONE_IN, choose_anchor
 from deid_ops.errors import SetupError
 
 KEY_A, KEY_B = b"a" * 32, b"b" * 32
@@ -197,18 +197,19 @@ def test_scope_and_person_are_not_confused():
     assert same < 3
 
 
-def test_a_key_chooses_among_enough_anchors_even_where_few_look_far_enough():
-    person = people(1)[0]
-    distance = 1.0 - BANK.vectors_unit @ person
+@pytest.mark.parametrize(("n", "choices"), [(1000, CHOICES_MIN), (2048, 2048 // CHOICES_ONE_IN)])
+def test_a_key_chooses_among_enough_anchors_even_where_few_look_far_enough(n: int, choices: int):
+    bank, person = density_bank(n, 128, seed=5), people(1)[0]
+    distance = 1.0 - bank.vectors_unit @ person
     inside = np.flatnonzero((distance >= 0.8) & (distance <= 1.3))
-    seen = np.random.default_rng(1).uniform(0.5, 1.0, len(BANK))
+    seen = np.random.default_rng(1).uniform(0.5, 1.0, n)
     seen[inside[:3]] = 1.2  # three look far enough from this person
     chosen = set()
-    for i in range(400):
+    for i in range(1000):
         key = i.to_bytes(32, "big")
-        choice = choose_anchor(BANK, person, key, "s", "p", (), appearance_distance=seen)
+        choice = choose_anchor(bank, person, key, "s", "p", (), appearance_distance=seen)
         assert choice is not None
         chosen.add(choice.anchor_id)
-    nearest = inside[np.argsort(-seen[inside])[:CHOICES_MIN]]
+    nearest = inside[np.argsort(-seen[inside])[:choices]]
     assert chosen == set(nearest.tolist())
     assert chosen >= set(inside[:3].tolist())
