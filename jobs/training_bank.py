@@ -108,10 +108,12 @@ def run_anchors(
         "pack_sha256": pack.meta["sha256"]["identity_unit"],
         "density_of": source or "all sources",
         "n_density": len(rows),
-        "sex_most": SEX_MOST,
-        "years": YEARS,
         "readings": agreement,
     }
+    if between.sex is not None:
+        about["sex_most"] = SEX_MOST
+    if between.root_age is not None:
+        about["years"] = YEARS
     bank = sample_bank(fit_mixture(vectors[rows], config), vectors, config, about, between)
     out.mkdir(parents=True, exist_ok=True)
     save_bank(bank, out / "anchors.npz")
