@@ -2,8 +2,9 @@
 
 Hair, clothes and hands stay when a face is replaced. A moustache under a woman's hair, or an old
 man's face on a child, is seen at once, and a face that suited the head would tell its sex and age:
-where a man and a woman are the only people in view, that tells who is who. So anchors are drawn
-from between: adults who could be a woman or a man, who suit most heads a little and tell nothing.
+where a man and a woman are the only people in view, that tells who is who. So all anchors are
+adults who could be a woman or a man, rather a woman: a smooth face suits a man's head, a beard's
+shade no woman's. They suit most heads and tell nothing.
 Both are read off vectors by a linear function, learnt where a pack's file names say sex or age:
 `AGE_SEX_...` (UTKFace's: years, 0 man, 1 woman) or a folder `female` or `male`.
 
@@ -37,7 +38,7 @@ _NAME = re.compile(r"(?:.*[:/])?(\d{1,3})_([01])_[^/]*$")
 _FOLDER = re.compile(r"(?:.*[:/])?(female|male)/")
 _MIN_LABELLED = 200
 #: Of the reading of sex (women 1, men -1), and of age in years: what an anchor may have.
-SEX_MOST, YEARS = 0.35, (18.0, 45.0)
+SEX, YEARS = (-0.35, 0.8), (18.0, 45.0)
 
 
 def labels_of(names: Sequence[str]) -> tuple[F32, F32]:
@@ -59,7 +60,7 @@ def labels_of(names: Sequence[str]) -> tuple[F32, F32]:
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """Tells which vectors are read as between the sexes and of middling age.
+    """Tells which vectors are read as not clearly of one sex and of middling age.
 
     Attributes:
         sex: reads sex; None where too few names say it.
@@ -73,7 +74,8 @@ class Between:
         """Return which of the vectors [n, d] are, [n]; what cannot be read is no hindrance."""
         wanted = np.ones(len(vectors_unit), dtype=np.bool_)
         if self.sex is not None:
-            wanted &= np.abs(self.sex.read(vectors_unit)[:, 0]) <= SEX_MOST
+            sex = self.sex.read(vectors_unit)[:, 0]
+            wanted &= (sex >= SEX[0]) & (sex <= SEX[1])
         if self.root_age is not None:
             years = np.square(self.root_age.read(vectors_unit)[:, 0])
             wanted &= (years >= YEARS[0]) & (years <= YEARS[1])
@@ -111,7 +113,7 @@ def run_anchors(
         "readings": agreement,
     }
     if between.sex is not None:
-        about["sex_most"] = SEX_MOST
+        about["sex"] = SEX
     if between.root_age is not None:
         about["years"] = YEARS
     bank = sample_bank(fit_mixture(vectors[rows], config), vectors, config, about, between)

@@ -44,7 +44,7 @@ class GeneratorTraining:
     features_from: float = 0.12  # share of the steps; before, while none is swapped, L1 alone
     identity_from: float = 0.45  # share of the steps after which the identity phase begins
     swapped_share: float = 0.5
-    anchor_share: float = 0.7  # of the swapped ones: from the bank, where one is given
+    anchor_share: float = 0.5  # of the swapped ones: from the bank, where one is given
     mixture_share: float = 0.4  # of the other swapped ones: between two faces
     noised_share: float = 0.5
     noise_ratio: tuple[float, float] = (1.2, 3.5)  # sigma / alpha
@@ -60,7 +60,7 @@ class GeneratorTraining:
     w_l1: float = 3.0
     w_features: float = 1.0
     w_identity_own: float = 0.5
-    w_identity_other: float = 2.0
+    w_identity_other: float = 1.2
     w_repulsion: float = 5.0
     w_same: float = 3.0  # two paintings of one person in two poses are one identity
     w_light: float = 4.0
