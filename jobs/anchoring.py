@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deid_ops.anchors.bank import AnchorBank, Appearance
-from deid_ops.anchors.choose import AnchorChoice, choose_anchor
+from deid_ops.anchors.choose import AnchorChoice, ChoiceLimits, choose_anchor
 from deid_ops.identity.vectors import unit_rows
 from deid_ops.types import F32
 from jobs.config import JobConfig
@@ -46,7 +46,13 @@ class Anchors:
 
     def __init__(self, config: JobConfig, secret_key: bytes) -> None:
         self.bank: AnchorBank = anchor_bank(config)
-        self._config = config
+        section = config.anchors
+        self._limits = ChoiceLimits(
+            (section.window_min, section.window_max),
+            (section.appearance_min, section.appearance_max),
+            section.apart_min,
+        )
+        self._further = config.replace.other_anchors
         self._key = secret_key
         self._painted_unit: F32 | None = None  # [m, g] centred under the first judge
         if (seen := _usable_appearance(self.bank, config)) is not None:
@@ -73,7 +79,7 @@ class Anchors:
         chosen: list[int] = []
         distance = -1.0
         painted = self._painted_distance(person.guard_unit)
-        for number in range(1 + self._config.replace.other_anchors):
+        for number in range(1 + self._further):
             name = person_id if number == 0 else f"{person_id}#{number}"
             for occupied in ({*taken, *live, *chosen}, {*live, *chosen}):
                 choice = self._one(person.own_unit, painted, scope_id, name, occupied - {-1})
@@ -92,7 +98,6 @@ class Anchors:
         name: str,
         occupied: set[int],
     ) -> AnchorChoice | None:
-        section = self._config.anchors
         return choose_anchor(
             self.bank,
             own_unit,
@@ -100,10 +105,8 @@ class Anchors:
             scope_id,
             name,
             occupied,
-            window=(section.window_min, section.window_max),
-            apart_min=section.apart_min,
-            appearance_distance=painted_distance,
-            appearance_window=(section.appearance_min, section.appearance_max),
+            painted_distance,
+            self._limits,
         )
 
     def _painted_distance(self, guard_unit: F32 | None) -> F32 | None:

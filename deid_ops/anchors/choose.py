@@ -5,10 +5,9 @@ the furthest possible identity re-identifies just as well (negate it). With a th
 FAR 1e-3 the output must lie in (0.63, 1.37). The output is not the anchor: surroundings, light and
 pose stay, and pull it back to the person. In a crowd's clip (11 people, 8 anchors each) outputs of
 anchors at 0.8 to 1.2 lay 0.25 nearer than their anchors, on average at 0.74, 0.86 and 0.89 under
-three encoders; of anchors nearer than 0.9 a judge matched 3.4 %, of those beyond 1.0 none. So the
-window lay beyond 1. Since the bank's anchors are more typical faces (`density.py`), and typical
-faces are a little like everybody, they lie at 0.55 to 1.15 from a person instead of 0.7 to 1.2: the
-window is [0.8, 1.3].
+three encoders; of anchors nearer than 0.9 a judge matched 3.4 %, of those beyond 1.0 none. The
+bank's anchors (`jobs/training_bank.py`) lie at 0.78 to 1.25 from people in photographs (1st to
+99th of 100); the window [0.8, 1.3] leaves 98 % of them.
 
 The anchor's own distance says little about the painted face's within the window. How a judge sees
 the faces painted with an anchor (`AnchorBank.appearance`) says more: in the same clip (8 people, 4
@@ -16,13 +15,13 @@ anchors each) that distance correlates with the outcome's by 0.6 within a person
 by 0.05. Anchors whose painted faces lie at 1.05 or more gave outputs at 1.00 on average, the others
 at 0.83, and a third encoder found the right person of the recording in 6 % of the faces instead of
 38 % (chance 5 %). So among the anchors of the window those are preferred, or where they are few
-(for some people one or two) the `CHOICES_MIN` that come nearest.
+(for some people one or two) as many as `CHOICES_MIN` says that come nearest.
 
 What the window itself tells: whoever knows the bank can name the anchor of a face, and then that
-the person lies in the windows around it, as one person in ten does (258 held-out training faces,
-mean; 3 bits a release; for half of them so few lie in both windows that the `CHOICES_MIN` are
-taken, 5 bits). The pull it takes away tells more: it points at the person in every release, so an
-attacker could average.
+the person lies in the windows around it, as one person in seven does (258 held-out training faces,
+mean; 3 bits a release; for three in five of them so few lie in both windows that the nearest one in
+`CHOICES_ONE_IN` are taken, 5 bits). The pull it takes away tells more: it points at the person in
+every release, so an attacker could average.
 
 Among the admissible anchors the one with the smallest HMAC-SHA256(key, scope, person, anchor) is
 taken (rendezvous or highest-random-weight hashing, Thaler and Ravishankar 1998). Each anchor has
@@ -53,6 +52,21 @@ CHOICES_MIN, CHOICES_ONE_IN = 32, 32
 
 
 @dataclass(frozen=True, slots=True)
+class ChoiceLimits:
+    """Which anchors a person may get.
+
+    Attributes:
+        window: smallest and largest cosine distance between person and anchor.
+        appearance_window: smallest and largest of the person to an anchor's painted faces.
+        apart_min: cosine distance to every taken anchor.
+    """
+
+    window: tuple[float, float] = (0.8, 1.3)
+    appearance_window: tuple[float, float] = (1.05, 1.35)
+    apart_min: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
 class AnchorChoice:
     """The anchor of one person.
 
@@ -60,8 +74,8 @@ class AnchorChoice:
         anchor_id: row of the bank.
         distance_to_person: cosine distance, None where the person has no vector.
         distance_to_negation: cosine distance to the negated vector (2 minus the other).
-        relaxed: no admissible anchor was `apart_min` away from the anchors of all live persons;
-            this one is only different from them. The window itself is never relaxed.
+        relaxed: no admissible anchor was `ChoiceLimits.apart_min` away from the anchors of all live
+            persons; this one is only different from them. The window itself is never relaxed.
     """
 
     anchor_id: int
@@ -77,11 +91,8 @@ def choose_anchor(
     scope_id: str,
     person_id: str,
     taken: Collection[int],
-    *,
-    window: tuple[float, float] = (0.8, 1.3),
-    apart_min: float = 0.5,
     appearance_distance: npt.NDArray[Any] | None = None,
-    appearance_window: tuple[float, float] = (1.05, 1.35),
+    limits: ChoiceLimits = ChoiceLimits(),
 ) -> AnchorChoice | None:
     """Choose a person's anchor; None where the bank has no admissible one (then redact).
 
@@ -93,13 +104,12 @@ def choose_anchor(
         scope_id: identity scope.
         person_id: person within the scope.
         taken: anchors of other persons who are live in the same scope; never given twice.
-        window: smallest and largest cosine distance between person and anchor.
-        apart_min: cosine distance to every taken anchor.
         appearance_distance: `[m]` cosine distance of the person to each anchor's painted faces
-            under a judge (vectors less its mean), None where it is not known.
-        appearance_window: smallest and largest of these. Of the anchors of `window` the choice is
-            among those in it, or as many as `CHOICES_MIN` and `CHOICES_ONE_IN` ask for, the nearest
-            to it; the ladder looks at what is painted anyway.
+            under a judge (vectors less its mean), None where it is not known. Of the anchors of
+            `limits.window` the choice is among those in `limits.appearance_window`, or as many as
+            `CHOICES_MIN` and `CHOICES_ONE_IN` ask for, the nearest to it; the ladder looks at what
+            is painted anyway.
+        limits: windows, and how far from `taken`.
 
     Raises:
         SetupError: the key is too short, or the vector does not fit the bank.
@@ -111,15 +121,16 @@ def choose_anchor(
     occupied[list(taken)] = True
     admissible = ~occupied
     if distance is not None:
-        admissible &= (distance >= window[0]) & (distance <= window[1])
+        low, high = limits.window
+        admissible &= (distance >= low) & (distance <= high)
     if not admissible.any():
         return None
     if appearance_distance is not None:
-        low, high = appearance_window
+        low, high = limits.appearance_window
         beside = np.maximum(low - appearance_distance, appearance_distance - high)
         choices = max(CHOICES_MIN, len(bank) // CHOICES_ONE_IN)
         admissible &= beside <= _enough(beside[admissible], choices)
-    apart = admissible & _apart(bank, occupied, apart_min)
+    apart = admissible & _apart(bank, occupied, limits.apart_min)
     relaxed = not apart.any()
     rows = np.flatnonzero(admissible if relaxed else apart)
     anchor_id = _first_by_key(rows, key, scope_id, person_id)

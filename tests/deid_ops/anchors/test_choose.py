@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deid_ops.anchors.bank import AnchorBank, Appearance, density_bank, load_bank, save_bank
-from deid_ops.anchors.choose import CHOICES_MIN, CHOICES_ONE_IN, choose_anchor
+from deid_ops.anchors.choose import CHOICES_MIN, CHOICES_ONE_IN, ChoiceLimits, choose_anchor
 from deid_ops.errors import SetupError
 
 KEY_A, KEY_B = b"a" * 32, b"b" * 32
@@ -154,7 +154,7 @@ def test_small_changes_of_the_vector_seldom_change_the_choice():
 def test_live_persons_get_anchors_apart_from_each_other():
     taken: list[int] = []
     for i, v in enumerate(people(60)):
-        c = choose_anchor(BANK, v, KEY_A, "s", f"p{i}", taken, apart_min=0.7)
+        c = choose_anchor(BANK, v, KEY_A, "s", f"p{i}", taken, limits=ChoiceLimits(apart_min=0.7))
         assert c is not None
         if taken and not c.relaxed:
             assert (BANK.vectors_unit[taken] @ BANK.vectors_unit[c.anchor_id]).max() <= 0.3 + 1e-6
@@ -167,7 +167,9 @@ def test_apartness_is_relaxed_openly_and_no_anchor_is_given_twice():
     person = np.eye(128)[100]
     seen: list[int] = []
     for i in range(4):
-        c = choose_anchor(bank, person, KEY_A, "s", f"p{i}", seen, apart_min=1.5)
+        c = choose_anchor(
+            bank, person, KEY_A, "s", f"p{i}", seen, limits=ChoiceLimits(apart_min=1.5)
+        )
         assert c is not None
         assert c.relaxed == (i > 0)
         seen.append(c.anchor_id)
