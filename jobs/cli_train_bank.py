@@ -51,6 +51,10 @@ def appearance_command(
     anchors: BankOption,
     out: NewBankOption,
     faces: Annotated[int, typer.Option(min=1, help="Faces each anchor is painted on.")] = 6,
+    keep: Annotated[
+        int | None,
+        typer.Option(min=1, help="Keep so many, those that differ most [default: all]."),
+    ] = None,
 ) -> None:
     """Paint every anchor and keep in the bank how the first judge sees it.
 
@@ -59,4 +63,4 @@ def appearance_command(
     """
     from jobs.training_appearance import run_appearance
 
-    typer.echo(json.dumps(run_appearance(models, data, anchors, out, faces), indent=1))
+    typer.echo(json.dumps(run_appearance(models, data, anchors, out, faces, keep), indent=1))

@@ -1,7 +1,12 @@
-"""`deid train appearance`: paint every anchor on a few faces; keep what a judge makes of them."""
+"""`deid train appearance`: paint every anchor on a few faces; keep what a judge makes of them.
+
+Painted faces are more alike than the anchors are, so of a large bank those may be kept that differ
+most once they are painted.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -9,15 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from deid_ops.anchors.bank import Appearance, load_bank, save_bank
+from deid_ops.anchors.bank import AnchorBank, Appearance, load_bank, save_bank
+from deid_ops.anchors.density import distances_report
 from deid_ops.errors import SetupError
-from deid_ops.pipeline.appearance import painted_appearance
+from deid_ops.identity.vectors import unit_rows
+from deid_ops.pipeline.appearance import most_distinct, painted_appearance
 from deid_ops.swap.crop import TEMPLATE_PX
 from deid_ops.swap.generator import Generator
 from deid_ops.train.data import Pack, evenly
-from deid_ops.types import F32, U8
+from deid_ops.types import F32, I64, U8
 from jobs.config import load_config
-from jobs.models import judge_encoders, runtime_of
+from jobs.models import calibration_file, judge_encoders, runtime_of
 from jobs.weights import sha256_of
 
 log = logging.getLogger("deid.train")
@@ -25,7 +32,7 @@ _REPORT_EVERY = 64
 
 
 def run_appearance(
-    models: Path, data: Path, anchors: Path, out: Path, faces: int
+    models: Path, data: Path, anchors: Path, out: Path, faces: int, keep: int | None = None
 ) -> dict[str, Any]:
     """Write the bank with its anchors' appearance; returns what was measured.
 
@@ -35,6 +42,7 @@ def run_appearance(
         anchors: the bank.
         out: the bank to write, may be the same file.
         faces: how many faces each anchor is painted on.
+        keep: so many anchors at most, the most distinct in the judge's view; None keeps all.
 
     Raises:
         SetupError: a file is missing, or the pack has no held-out face that fills its crop.
@@ -52,13 +60,34 @@ def run_appearance(
         if done % _REPORT_EVERY == 0:
             log.info("anchors %d/%d", done, len(bank))
 
-    bank = load_bank(anchors)
+    bank, pack = load_bank(anchors), Pack(data)
     vectors = painted_appearance(
-        generator, embed, _whole_faces(Pack(data), faces), bank.vectors_unit, report
+        generator, embed, _whole_faces(pack, faces), bank.vectors_unit, report
     )
-    sha256 = sha256_of(str(painter_file))
-    save_bank(replace(bank, appearance=Appearance(vectors, name, sha256)), out)
-    return {"anchors": len(bank), "encoder": name, "faces": faces, "painter_sha256": sha256}
+    stored = vectors.astype(np.float16).astype(
+        np.float32
+    )  # so that keeping fewer later is the same
+    seen = Appearance(stored, name, sha256_of(str(painter_file)))
+    bank = replace(bank, appearance=seen)
+    if keep is not None and keep < len(bank):
+        rows = most_distinct(unit_rows(calibration_file().centred(name, stored)), keep)
+        bank = _taken(bank, seen, rows, np.asarray(pack.columns["identity_unit"]))
+    save_bank(bank, out)
+    return {
+        "anchors": len(bank),
+        "encoder": name,
+        "faces": faces,
+        "painter_sha256": seen.painter_sha256,
+    }
+
+
+def _taken(bank: AnchorBank, seen: Appearance, rows: I64, training_unit: F32) -> AnchorBank:
+    """Return some anchors, with their distances reported anew."""
+    vectors = bank.vectors_unit[rows]
+    meta = json.loads(bank.meta) | distances_report(vectors, training_unit)
+    meta["most_distinct_of"] = len(bank)
+    kept = replace(seen, vectors=seen.vectors[rows])
+    return AnchorBank(vectors, json.dumps(meta, sort_keys=True), kept)
 
 
 def _whole_faces(pack: Pack, n: int) -> U8:

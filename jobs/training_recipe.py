@@ -54,6 +54,7 @@ class AnchorsSection(_Section):
     min_to_training: float = Field(0.3, ge=0, le=2)
     min_apart: float = Field(0.3, ge=0, le=2)
     faces: int = Field(6, ge=1)  # that each anchor is painted on for its appearance
+    keep: int | None = Field(1024, ge=1)  # those that differ most once painted; null: all
 
 
 class DenoiserSection(_Section):
@@ -134,7 +135,8 @@ def run_recipe(
         else:
             run()
     exported = run_export(out, attributes, encoder, generator, recipe.denoiser.noise_ratios)
-    run_appearance(out, pack, out / "anchors.npz", out / "anchors.npz", recipe.anchors.faces)
+    bank = out / "anchors.npz"
+    run_appearance(out, pack, bank, bank, recipe.anchors.faces, recipe.anchors.keep)
     return exported
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from deid_ops.pipeline.swap import Painter
-from deid_ops.types import F32, U8
+from deid_ops.types import F32, I64, U8
 
 #: crops BGR [n, S, S, 3] -> unit vectors [n, g]
 EmbedCrops = Callable[[U8], F32]
@@ -46,3 +46,22 @@ def painted_appearance(
         if report is not None:
             report(number + 1)
     return np.asarray(means, dtype=np.float32)
+
+
+def most_distinct(vectors_unit: F32, n: int) -> I64:
+    """Return `n` rows of unit vectors [m, g] that lie far apart, in ascending order; all of fewer.
+
+    Each is the one furthest from those taken before, the first is row 0 (farthest-point
+    clustering, Gonzalez 1985).
+
+    Example:
+        >>> vectors = np.float32([[1, 0], [0.8, 0.6], [0, 1], [-1, 0]])
+        >>> most_distinct(vectors, 3).tolist()
+        [0, 2, 3]
+    """
+    taken = [0]
+    nearest = vectors_unit @ vectors_unit[0]
+    while len(taken) < min(n, len(vectors_unit)):
+        taken.append(int(nearest.argmin()))
+        nearest = np.maximum(nearest, vectors_unit @ vectors_unit[taken[-1]])
+    return np.sort(np.asarray(taken, dtype=np.int64))

@@ -69,7 +69,7 @@ class PackCrops:
 
     rgb: U8  # [n, 128, 128, 3]
     inside: F32  # [n, 128, 128]: 1 where the picture is, 0 where its border repeats
-    mesh_xyz_px: F32  # [n, 478, 3] needed where heads are turned, else [n, 0, 3]
+    mesh_xyz_px: F32  # [n, 478, 3] landmarks; needed where heads are turned, else [n, 0, 3]
 
 
 def vary(

@@ -47,6 +47,30 @@ def test_the_bank_gets_its_appearance_and_keeps_the_rest(measured: Path) -> None
     assert np.ptp(after.appearance.vectors, axis=0).max() > 0  # anchors look different
 
 
+def test_the_most_distinct_are_kept_with_their_distances(measured: Path) -> None:
+    bank, new = measured / "anchors.npz", measured / "kept.npz"
+    done = run_appearance(measured, measured / "pack", bank, new, 3, keep=5)
+    assert done["anchors"] == 5
+    every, kept = load_bank(measured / "new.npz"), load_bank(new)
+    rows = [int(np.abs(every.vectors_unit - v).sum(axis=1).argmin()) for v in kept.vectors_unit]
+    np.testing.assert_array_equal(every.vectors_unit[rows], kept.vectors_unit)
+    assert every.appearance is not None
+    assert kept.appearance is not None
+    np.testing.assert_array_equal(every.appearance.vectors[rows], kept.appearance.vectors)
+
+    def nearest_pair(vectors: np.ndarray) -> float:
+        unit = unit_rows(calibration_file().centred("dlib", vectors.astype(np.float32)))
+        return float(1 - (unit @ unit.T)[np.triu_indices(len(unit), 1)].max())
+
+    apart = nearest_pair(kept.appearance.vectors)
+    assert apart > nearest_pair(every.appearance.vectors)
+    meta = json.loads(kept.meta)
+    pairs = (kept.vectors_unit @ kept.vectors_unit.T)[np.triu_indices(5, 1)]
+    assert meta["most_distinct_of"] == 12
+    assert meta["pairwise_distance_min"] == pytest.approx(1 - pairs.max(), abs=1e-3)
+    assert meta["min_distance_to_training"] > 0
+
+
 def test_too_few_faces_are_named(measured: Path) -> None:
     pack, bank = measured / "pack", measured / "anchors.npz"
     with pytest.raises(SetupError, match="8 held-out faces that fill their crop, not 99"):

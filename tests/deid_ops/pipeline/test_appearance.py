@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from deid_ops.pipeline.appearance import painted_appearance
+from deid_ops.pipeline.appearance import most_distinct, painted_appearance
 from deid_ops.swap.conditions import FaceConditions
 from deid_ops.types import F32, U8
 
@@ -42,3 +42,13 @@ def test_each_anchor_gets_the_mean_over_the_faces() -> None:
     assert paint.n_read == 2
     assert done == [1, 2, 3]
     np.testing.assert_allclose(seen, [[110, 1], [60, 1], [10, 1]])
+
+
+def test_the_most_distinct_are_spread_over_all() -> None:
+    angle = np.deg2rad(np.float32([0, 2, 4, 118, 120, 122, 240, 242]))
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+    assert most_distinct(circle, 1).tolist() == [0]
+    three = most_distinct(circle, 3)
+    assert three[0] == 0
+    assert (three[1] in (3, 4, 5), three[2] in (6, 7)) == (True, True)
+    assert most_distinct(circle, 99).tolist() == list(range(8))
