@@ -64,9 +64,8 @@ def run_appearance(
     vectors = painted_appearance(
         generator, embed, _whole_faces(pack, faces), bank.vectors_unit, report
     )
-    stored = vectors.astype(np.float16).astype(
-        np.float32
-    )  # so that keeping fewer later is the same
+    # As the file will hold them: keeping fewer later gives the same.
+    stored = vectors.astype(np.float16).astype(np.float32)
     seen = Appearance(stored, name, sha256_of(str(painter_file)))
     bank = replace(bank, appearance=seen)
     if keep is not None and keep < len(bank):
