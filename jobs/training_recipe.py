@@ -54,7 +54,7 @@ class AnchorsSection(_Section):
     min_to_training: float = Field(0.3, ge=0, le=2)
     min_apart: float = Field(0.3, ge=0, le=2)
     faces: int = Field(6, ge=1)  # that each anchor is painted on for its appearance
-    keep: int | None = Field(1024, ge=1)  # those that differ most once painted; null: all
+    keep: int | None = Field(None, ge=1)  # those that differ most once painted; null: all
 
 
 class DenoiserSection(_Section):

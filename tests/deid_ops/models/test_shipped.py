@@ -108,7 +108,7 @@ def test_anchors_are_apart_and_described() -> None:
     bank = load_bank(WEIGHTS / "anchors.npz")
     assert len(bank) >= 512
     pairs = bank.vectors_unit @ bank.vectors_unit.T - 2 * np.eye(len(bank))
-    assert 1 - pairs.max() >= 0.35 - 1e-4
+    assert 1 - pairs.max() >= 0.3 - 1e-4
     assert "min_distance_to_training" in bank.meta
 
 
@@ -127,11 +127,11 @@ def test_the_bank_says_how_it_was_drawn() -> None:
     assert meta["min_distance_to_training"] >= meta["config"]["min_to_training"]
     pairs = bank.vectors_unit @ bank.vectors_unit.T - 2 * np.eye(len(bank))
     assert 1 - pairs.max() == pytest.approx(meta["pairwise_distance_min"], abs=1e-3)
-    assert meta["sex_most"] < 0.5  # between the sexes, and adults
-    assert meta["years"][0] >= 18
+    assert meta["density_of"] == "synthetic4k_256.tar"  # nobody real is in the density
+    assert meta["n_density"] == 4000 < meta["n_training"]
+    assert meta["sex"] == [-0.35, 0.8]  # not clearly of one sex
     assert meta["unwanted"] > 0
-    assert meta["readings"]["sex_right"] > 0.85
-    assert meta["readings"]["age_correlation"] > 0.8
+    assert meta["readings"]["sex"]["right"] > 0.95
 
 
 def test_encoder_speaks_unit_vectors() -> None:
