@@ -22,7 +22,7 @@ from deid_ops.pipeline.appearance import most_distinct, painted_appearance
 from deid_ops.swap.crop import TEMPLATE_PX
 from deid_ops.swap.generator import Generator
 from deid_ops.train.data import Pack, evenly
-from deid_ops.types import F32, I64, U8
+from deid_ops.types import F32, U8
 from jobs.config import load_config
 from jobs.models import calibration_file, judge_encoders, runtime_of
 from jobs.weights import sha256_of
@@ -70,7 +70,7 @@ def run_appearance(
     bank = replace(bank, appearance=seen)
     if keep is not None and keep < len(bank):
         rows = most_distinct(unit_rows(calibration_file().centred(name, stored)), keep)
-        bank = _taken(bank, seen, rows, np.asarray(pack.columns["identity_unit"]))
+        bank = _described(bank.take(rows), len(bank), pack)
     save_bank(bank, out)
     return {
         "anchors": len(bank),
@@ -80,13 +80,12 @@ def run_appearance(
     }
 
 
-def _taken(bank: AnchorBank, seen: Appearance, rows: I64, training_unit: F32) -> AnchorBank:
-    """Return some anchors, with their distances reported anew."""
-    vectors = bank.vectors_unit[rows]
-    meta = json.loads(bank.meta) | distances_report(vectors, training_unit)
-    meta["most_distinct_of"] = len(bank)
-    kept = replace(seen, vectors=seen.vectors[rows])
-    return AnchorBank(vectors, json.dumps(meta, sort_keys=True), kept)
+def _described(bank: AnchorBank, taken_of: int, pack: Pack) -> AnchorBank:
+    """Report the distances of the anchors that were kept, of so many, anew."""
+    training_unit = np.asarray(pack.columns["identity_unit"])
+    meta = json.loads(bank.meta) | distances_report(bank.vectors_unit, training_unit)
+    meta["most_distinct_of"] = taken_of
+    return replace(bank, meta=json.dumps(meta, sort_keys=True))
 
 
 def _whole_faces(pack: Pack, n: int) -> U8:

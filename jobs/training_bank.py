@@ -29,7 +29,6 @@ import numpy as np
 from deid_ops.anchors.bank import save_bank
 from deid_ops.anchors.density import DensityConfig, fit_mixture, sample_bank
 from deid_ops.anchors.readings import Readings, fit_readings
-from deid_ops.errors import SetupError
 from deid_ops.train.data import Pack
 from deid_ops.types import F32, I64, Bool
 
@@ -59,8 +58,8 @@ def labels_of(names: Sequence[str]) -> tuple[F32, F32]:
 
 
 @dataclass(frozen=True, slots=True)
-class Between:
-    """Tells which vectors are read as not clearly of one sex and of middling age.
+class Suitable:
+    """Tells which vectors suit most heads: read as not clearly of one sex, and of middling age.
 
     Attributes:
         sex: reads sex; None where too few names say it.
@@ -100,9 +99,9 @@ def run_anchors(
     """
     pack = Pack(data)
     vectors = np.asarray(pack.columns["identity_unit"])
-    rows = _rows_of(pack, source)
-    between, agreement = learn_between(pack, rows)
-    if between.sex is None:
+    rows = np.arange(len(pack)) if source is None else pack.rows_of_source(source)
+    suitable, agreement = learn_suitable(pack, rows)
+    if suitable.sex is None:
         log.info("the pack's file names do not say sex: anchors of both")
     about: dict[str, Any] = {
         "space": "MobileFaceNet, 128-d, ArcFace template",
@@ -112,50 +111,59 @@ def run_anchors(
         "n_density": len(rows),
         "readings": agreement,
     }
-    if between.sex is not None:
+    if suitable.sex is not None:
         about["sex"] = SEX
-    if between.root_age is not None:
+    if suitable.root_age is not None:
         about["years"] = YEARS
-    bank = sample_bank(fit_mixture(vectors[rows], config), vectors, config, about, between)
+    bank = sample_bank(fit_mixture(vectors[rows], config), vectors, config, about, suitable)
     out.mkdir(parents=True, exist_ok=True)
     save_bank(bank, out / "anchors.npz")
     written: dict[str, Any] = json.loads(bank.meta)
     return written
 
 
-def _rows_of(pack: Pack, source: str | None) -> I64:
-    if source is None:
-        return np.arange(len(pack))
-    known = pack.meta["sources"]
-    if source not in known:
-        raise SetupError(f"the pack has no source {source!r}; it has {', '.join(known)}")
-    return np.flatnonzero(pack.columns["source_index"] == known.index(source))
-
-
-def learn_between(pack: Pack, rows: I64) -> tuple[Between, dict[str, Any]]:
-    """Learn to read sex and age off the vectors of some rows; returns also how well.
+def learn_suitable(pack: Pack, rows: I64) -> tuple[Suitable, dict[str, Any]]:
+    """Learn to read sex and age off the vectors of some rows [n]; returns also how well.
 
     Of held-out faces: how many are read as of the right sex, and the correlation of the age. It is
     learnt on the faces that the density describes: what tells the sex of old photographs takes
     most synthetic portraits for men.
     """
     names = pack.names()
+    sex, root_age = labels_of([names[i] for i in rows])
     vectors = np.asarray(pack.columns["identity_unit"])[rows]
     held = pack.columns["split"][rows] == 1
-    learnt: list[Readings | None] = []
     agreement: dict[str, Any] = {}
-    for what, values in zip(("sex", "age"), labels_of([names[i] for i in rows]), strict=True):
-        known = ~np.isnan(values)
-        first, second = known & ~held, known & held
-        if first.sum() < _MIN_LABELLED or second.sum() < 2:
-            learnt.append(None)
-            continue
-        reading = fit_readings(vectors[first], values[first, None])
-        learnt.append(reading)
-        read, true = reading.read(vectors[second])[:, 0], values[second]
-        agrees = {
-            "sex": {"right": round(float(((read > 0) == (true > 0)).mean()), 4)},
-            "age": {"correlation": round(float(np.corrcoef(read, true)[0, 1]), 4)},
-        }
-        agreement[what] = {"faces": int(first.sum()), "held_out": int(second.sum()), **agrees[what]}
-    return Between(*learnt), agreement
+    if (learnt_sex := _learn(vectors, sex, held)) is not None:
+        right = (learnt_sex.read > 0) == (learnt_sex.told > 0)
+        agreement["sex"] = learnt_sex.counts | {"right": round(float(right.mean()), 4)}
+    if (learnt_age := _learn(vectors, root_age, held)) is not None:
+        correlation = np.corrcoef(learnt_age.read, learnt_age.told)[0, 1]
+        agreement["age"] = learnt_age.counts | {"correlation": round(float(correlation), 4)}
+    parts = (None if part is None else part.readings for part in (learnt_sex, learnt_age))
+    return Suitable(*parts), agreement
+
+
+@dataclass(frozen=True, slots=True)
+class _Learnt:
+    """A reading, and what it reads of held-out faces beside what their names tell, [m] each."""
+
+    readings: Readings
+    n_faces: int
+    read: F32
+    told: F32
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {"faces": self.n_faces, "held_out": len(self.told)}
+
+
+def _learn(vectors_unit: F32, values: F32, held: Bool) -> _Learnt | None:
+    """Learn one value [n], NaN where it is not told; None where too few are."""
+    known = ~np.isnan(values)
+    learnt, tested = known & ~held, known & held
+    if learnt.sum() < _MIN_LABELLED or tested.sum() < 2:
+        return None
+    readings = fit_readings(vectors_unit[learnt], values[learnt, None])
+    read = readings.read(vectors_unit[tested])[:, 0]
+    return _Learnt(readings, int(learnt.sum()), read, values[tested])

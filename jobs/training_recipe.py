@@ -26,6 +26,7 @@ from jobs.training_appearance import run_appearance
 from jobs.training_bank import run_anchors
 
 log = logging.getLogger("deid.train")
+_DENSITY = DensityConfig()
 
 
 class _Section(BaseModel):
@@ -49,10 +50,10 @@ class AnchorsSection(_Section):
     """The bank."""
 
     source: str | None = None  # of the pack, whose faces the density describes; null: all
-    n: int = Field(4096, ge=1)
-    spread: float = Field(1.1, gt=0)
-    min_to_training: float = Field(0.3, ge=0, le=2)
-    min_apart: float = Field(0.3, ge=0, le=2)
+    n: int = Field(_DENSITY.n_anchors, ge=1)
+    spread: float = Field(_DENSITY.spread, gt=0)
+    min_to_training: float = Field(_DENSITY.min_to_training, ge=0, le=2)
+    min_apart: float = Field(_DENSITY.min_apart, ge=0, le=2)
     faces: int = Field(6, ge=1)  # that each anchor is painted on for its appearance
     keep: int | None = Field(None, ge=1)  # those that differ most once painted; null: all
 

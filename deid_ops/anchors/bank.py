@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deid_ops.errors import SetupError
-from deid_ops.types import F32
+from deid_ops.types import F32, I64
 
 UNIT_TOLERANCE = 1e-3
 CANDIDATE_BATCH = 256
@@ -83,6 +83,12 @@ class AnchorBank:
 
     def __len__(self) -> int:
         return len(self.vectors_unit)
+
+    def take(self, rows: I64) -> AnchorBank:
+        """Return the anchors of some rows [k]; `meta` stays as it is."""
+        seen = self.appearance
+        kept = None if seen is None else replace(seen, vectors=seen.vectors[rows])
+        return replace(self, vectors_unit=self.vectors_unit[rows], appearance=kept)
 
     @property
     def dim(self) -> int:

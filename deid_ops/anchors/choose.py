@@ -15,7 +15,7 @@ anchors each) that distance correlates with the outcome's by 0.6 within a person
 by 0.05. Anchors whose painted faces lie at 1.05 or more gave outputs at 1.00 on average, the others
 at 0.83, and a third encoder found the right person of the recording in 6 % of the faces instead of
 38 % (chance 5 %). So among the anchors of the window those are preferred, or where they are few
-(for some people one or two) as many as `CHOICES_MIN` says that come nearest.
+(for some people one or two) some more that come nearest (`CHOICES_MIN`).
 
 What the window itself tells: whoever knows the bank can name the anchor of a face, and then that
 the person lies in the windows around it, as one person in seven does (258 held-out training faces,

@@ -1,11 +1,11 @@
 """Synthetic identities: a density model of the conditioning space, sampled and kept apart.
 
-Method: the training faces' unit vectors are described by a mixture of Gaussians in the subspace of
+Method: the unit vectors of some faces are described by a mixture of Gaussians in the subspace of
 their largest principal components (full covariances, expectation-maximisation); vectors drawn from
 it are scaled to unit length. A draw is kept only if it lies at least `min_to_training` (cosine
 distance) from *every* training vector and `min_apart` from every anchor kept before: no anchor is a
-person the model was fitted to, or as near to one as two of these people often are. Both distances
-are reported.
+person the model was fitted to, or nearer to one than every second of these is to somebody else
+(0.29 in the pack of the shipped bank). Both distances are reported.
 
 Which faces the density describes decides what is painted: `jobs/training_bank.py`. Draws may be
 refused for further reasons (`wanted`).

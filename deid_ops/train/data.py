@@ -280,12 +280,20 @@ class Pack:
         """Return `source:file` of every row."""
         return (self._folder / "names.txt").read_text(encoding="utf-8").splitlines()
 
-    def rows(self, split: int, source: int | None = None) -> npt.NDArray[np.int64]:
-        """Return the row numbers of one split (0 train, 1 validation), of one source or of all."""
-        chosen = self.columns["split"] == split
-        if source is not None:
-            chosen &= self.columns["source_index"] == source
-        return np.flatnonzero(chosen)
+    def rows(self, split: int) -> npt.NDArray[np.int64]:
+        """Return the row numbers [k] of one split (0 train, 1 validation)."""
+        return np.flatnonzero(self.columns["split"] == split)
+
+    def rows_of_source(self, name: str) -> npt.NDArray[np.int64]:
+        """Return the row numbers [k] of one source, of both splits.
+
+        Raises:
+            SetupError: the pack has no such source.
+        """
+        known: list[str] = self.meta["sources"]
+        if name not in known:
+            raise SetupError(f"the pack has no source {name!r}; it has {', '.join(known)}")
+        return np.flatnonzero(self.columns["source_index"] == known.index(name))
 
     def whole_rows(self, split: int) -> npt.NDArray[np.int64]:
         """Return the row numbers of a split's crops that lie inside their pictures."""

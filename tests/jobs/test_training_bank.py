@@ -17,7 +17,7 @@ from deid_ops.errors import SetupError
 from deid_ops.train.data import Pack
 from jobs import training_bank
 from jobs.cli_train import app
-from jobs.training_bank import learn_between, run_anchors
+from jobs.training_bank import learn_suitable, run_anchors
 
 
 @pytest.fixture
@@ -45,16 +45,16 @@ def test_anchors_lie_between_the_sexes_and_are_of_middling_age(labelled: Path) -
     assert (said["unwanted"] > 0, said["density_of"]) == (True, "all sources")
     bank = load_bank(labelled / "anchors.npz")
     assert len(bank) == 60
-    between, _ = learn_between(Pack(labelled / "pack"), np.arange(2000))
-    assert between.sex is not None
-    assert between.root_age is not None
-    sexes = between.sex.read(bank.vectors_unit)
+    suitable, _ = learn_suitable(Pack(labelled / "pack"), np.arange(2000))
+    assert suitable.sex is not None
+    assert suitable.root_age is not None
+    sexes = suitable.sex.read(bank.vectors_unit)
     assert sexes.min() >= -0.35
     assert sexes.max() <= 0.8
-    years = np.square(between.root_age.read(bank.vectors_unit))
+    years = np.square(suitable.root_age.read(bank.vectors_unit))
     assert years.min() >= 18 - 1e-3
     assert years.max() <= 45 + 1e-3
-    everybody = between(np.asarray(Pack(labelled / "pack").columns["identity_unit"]))
+    everybody = suitable(np.asarray(Pack(labelled / "pack").columns["identity_unit"]))
     assert 0.0 < everybody.mean() < 1.0
 
 
