@@ -51,9 +51,14 @@ def appearance_command(
     anchors: BankOption,
     out: NewBankOption,
     faces: Annotated[int, typer.Option(min=1, help="Faces each anchor is painted on.")] = 6,
-    keep: Annotated[
-        int | None,
-        typer.Option(min=1, help="Keep so many, those that differ most [default: all]."),
+    audition: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=1.0,
+            help="Keep anchors whose painted faces are in the better share by likelihood, fit and "
+            "glare, and suit most heads [default: all].",
+        ),
     ] = None,
 ) -> None:
     """Paint every anchor and keep in the bank how the first judge sees it.
@@ -63,4 +68,4 @@ def appearance_command(
     """
     from jobs.training_appearance import run_appearance
 
-    typer.echo(json.dumps(run_appearance(models, data, anchors, out, faces, keep), indent=1))
+    typer.echo(json.dumps(run_appearance(models, data, anchors, out, faces, audition), indent=1))

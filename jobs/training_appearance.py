@@ -1,7 +1,7 @@
 """`deid train appearance`: paint every anchor on a few faces; keep what a judge makes of them.
 
-Painted faces are more alike than the anchors are, so of a large bank those may be kept that differ
-most once they are painted.
+Not every anchor becomes a person when it is painted, so of a large bank those may be kept that do
+(`deid_ops/anchors/audition.py`).
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ from typing import Any
 
 import numpy as np
 
+from deid_ops.anchors.audition import PaintedAnchors, audition
 from deid_ops.anchors.bank import AnchorBank, Appearance, load_bank, save_bank
-from deid_ops.anchors.density import distances_report
+from deid_ops.anchors.density import DensityConfig, distances_report, fit_mixture
 from deid_ops.errors import SetupError
-from deid_ops.identity.vectors import unit_rows
-from deid_ops.pipeline.appearance import most_distinct, painted_appearance
+from deid_ops.identity.encoders import Encoder
+from deid_ops.pipeline.appearance import EmbedCrops, paint_anchors
 from deid_ops.swap.crop import TEMPLATE_PX
 from deid_ops.swap.generator import Generator
 from deid_ops.train.data import Pack, evenly
-from deid_ops.types import F32, U8
+from deid_ops.types import U8
 from jobs.config import load_config
-from jobs.models import calibration_file, judge_encoders, runtime_of
+from jobs.models import conditioning_encoder, judge_encoders, runtime_of
+from jobs.training_bank import learn_suitable, rows_of_density
 from jobs.weights import sha256_of
 
 log = logging.getLogger("deid.train")
@@ -32,7 +34,7 @@ _REPORT_EVERY = 64
 
 
 def run_appearance(
-    models: Path, data: Path, anchors: Path, out: Path, faces: int, keep: int | None = None
+    models: Path, data: Path, anchors: Path, out: Path, faces: int, share: float | None = None
 ) -> dict[str, Any]:
     """Write the bank with its anchors' appearance; returns what was measured.
 
@@ -42,50 +44,69 @@ def run_appearance(
         anchors: the bank.
         out: the bank to write, may be the same file.
         faces: how many faces each anchor is painted on.
-        keep: so many anchors at most, the most distinct in the judge's view; None keeps all.
+        share: of the anchors that pass each comparison of the audition, in (0, 1]; None keeps all.
 
     Raises:
-        SetupError: a file is missing, or the pack has no held-out face that fills its crop.
+        SetupError: a file is missing, the pack has no held-out face that fills its crop, or an
+            audition is asked for and the bank is not of `deid train anchors`, or nobody passes.
     """
     config = load_config(None)
     painter_file = models / "generator.onnx"
     generator = Generator(str(painter_file), str(models / "attributes.onnx"), runtime_of(config))
     name, judge = next(iter(judge_encoders(config).items()))
-    points = TEMPLATE_PX[None]
-
-    def embed(crops: U8) -> F32:
-        return judge.embed_crops(np.concatenate([judge.crop(crop, points) for crop in crops]))
+    own = conditioning_encoder(config)
+    if own is None:
+        raise SetupError("replace.encoder is null: the anchors' space has no encoder")
 
     def report(done: int) -> None:
         if done % _REPORT_EVERY == 0:
             log.info("anchors %d/%d", done, len(bank))
 
     bank, pack = load_bank(anchors), Pack(data)
-    vectors = painted_appearance(
-        generator, embed, _whole_faces(pack, faces), bank.vectors_unit, report
+    painted = paint_anchors(
+        generator,
+        _on_crops(judge),
+        _on_crops(own),
+        _whole_faces(pack, faces),
+        bank.vectors_unit,
+        report,
     )
-    # As the file will hold them: keeping fewer later gives the same.
-    stored = vectors.astype(np.float16).astype(np.float32)
-    seen = Appearance(stored, name, sha256_of(str(painter_file)))
+    seen = Appearance(painted.judged, name, sha256_of(str(painter_file)))
     bank = replace(bank, appearance=seen)
-    if keep is not None and keep < len(bank):
-        rows = most_distinct(unit_rows(calibration_file().centred(name, stored)), keep)
-        bank = _described(bank.take(rows), len(bank), pack)
+    done = {"encoder": name, "faces": faces, "painter_sha256": seen.painter_sha256}
+    if share is not None:
+        bank = _auditioned(bank, painted, pack, share, done)
     save_bank(bank, out)
-    return {
-        "anchors": len(bank),
-        "encoder": name,
-        "faces": faces,
-        "painter_sha256": seen.painter_sha256,
-    }
+    return done | {"anchors": len(bank)}
 
 
-def _described(bank: AnchorBank, taken_of: int, pack: Pack) -> AnchorBank:
-    """Report the distances of the anchors that were kept, of so many, anew."""
-    training_unit = np.asarray(pack.columns["identity_unit"])
-    meta = json.loads(bank.meta) | distances_report(bank.vectors_unit, training_unit)
-    meta["most_distinct_of"] = taken_of
-    return replace(bank, meta=json.dumps(meta, sort_keys=True))
+def _on_crops(encoder: Encoder) -> EmbedCrops:
+    points = TEMPLATE_PX[None]
+
+    def embed(crops: U8) -> Any:
+        return encoder.embed_crops(np.concatenate([encoder.crop(crop, points) for crop in crops]))
+
+    return embed
+
+
+def _auditioned(
+    bank: AnchorBank, painted: PaintedAnchors, pack: Pack, share: float, done: dict[str, Any]
+) -> AnchorBank:
+    """Keep the anchors that passed, report their distances anew; adds the counts to `done`."""
+    meta = json.loads(bank.meta)
+    if "density_of" not in meta:
+        raise SetupError("the bank does not say its density; draw it with `deid train anchors`")
+    vectors = np.asarray(pack.columns["identity_unit"])
+    rows = rows_of_density(pack, meta["density_of"])
+    suitable, _ = learn_suitable(pack, rows)
+    mixture = fit_mixture(vectors[rows], DensityConfig(**meta["config"]))
+    result = audition(painted, mixture, suitable, share)
+    done["audition"] = result.counts() | {"share": share, "faces": done["faces"]}
+    if not result.passed.any():
+        raise SetupError(f"no anchor passes the audition ({done['audition']}); raise the share")
+    kept = bank.take(np.flatnonzero(result.passed))
+    meta |= distances_report(kept.vectors_unit, vectors) | {"audition": done["audition"]}
+    return replace(kept, meta=json.dumps(meta, sort_keys=True))
 
 
 def _whole_faces(pack: Pack, n: int) -> U8:

@@ -36,6 +36,7 @@ log = logging.getLogger("deid.train")
 _NAME = re.compile(r"(?:.*[:/])?(\d{1,3})_([01])_[^/]*$")
 _FOLDER = re.compile(r"(?:.*[:/])?(female|male)/")
 _MIN_LABELLED = 200
+ALL_SOURCES = "all sources"
 #: Of the reading of sex (women 1, men -1), and of age in years: what an anchor may have.
 SEX, YEARS = (-0.35, 0.8), (18.0, 45.0)
 
@@ -99,7 +100,7 @@ def run_anchors(
     """
     pack = Pack(data)
     vectors = np.asarray(pack.columns["identity_unit"])
-    rows = np.arange(len(pack)) if source is None else pack.rows_of_source(source)
+    rows = rows_of_density(pack, source or ALL_SOURCES)
     suitable, agreement = learn_suitable(pack, rows)
     if suitable.sex is None:
         log.info("the pack's file names do not say sex: anchors of both")
@@ -107,7 +108,7 @@ def run_anchors(
         "space": "MobileFaceNet, 128-d, ArcFace template",
         "data_licence": licence,
         "pack_sha256": pack.meta["sha256"]["identity_unit"],
-        "density_of": source or "all sources",
+        "density_of": source or ALL_SOURCES,
         "n_density": len(rows),
         "readings": agreement,
     }
@@ -120,6 +121,11 @@ def run_anchors(
     save_bank(bank, out / "anchors.npz")
     written: dict[str, Any] = json.loads(bank.meta)
     return written
+
+
+def rows_of_density(pack: Pack, source: str) -> I64:
+    """Return the rows [n] of a pack whose faces a bank's density describes, by its `density_of`."""
+    return np.arange(len(pack)) if source == ALL_SOURCES else pack.rows_of_source(source)
 
 
 def learn_suitable(pack: Pack, rows: I64) -> tuple[Suitable, dict[str, Any]]:

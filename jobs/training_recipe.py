@@ -55,7 +55,7 @@ class AnchorsSection(_Section):
     min_to_training: float = Field(_DENSITY.min_to_training, ge=0, le=2)
     min_apart: float = Field(_DENSITY.min_apart, ge=0, le=2)
     faces: int = Field(6, ge=1)  # that each anchor is painted on for its appearance
-    keep: int | None = Field(None, ge=1)  # those that differ most once painted; null: all
+    audition: float | None = Field(None, gt=0, le=1)  # share that passes; null: all are kept
 
 
 class DenoiserSection(_Section):
@@ -137,7 +137,7 @@ def run_recipe(
             run()
     exported = run_export(out, attributes, encoder, generator, recipe.denoiser.noise_ratios)
     bank = out / "anchors.npz"
-    run_appearance(out, pack, bank, bank, recipe.anchors.faces, recipe.anchors.keep)
+    run_appearance(out, pack, bank, bank, recipe.anchors.faces, recipe.anchors.audition)
     return exported
 
 

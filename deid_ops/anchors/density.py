@@ -76,6 +76,14 @@ class Mixture:
         vectors = points @ self.axes + self.centre
         return _unit(vectors)
 
+    def log_density(self, vectors_unit: F32) -> F64:
+        """Return the logarithm of the density [n] at vectors [n, d], within the subspace."""
+        points = (vectors_unit.astype(np.float64) - self.centre) @ self.axes.T
+        logs = _log_densities(points, self.weights, self.means, self.factors)
+        top = logs.max(1, keepdims=True)
+        total: F64 = (top + np.log(np.exp(logs - top).sum(1, keepdims=True)))[:, 0]
+        return total
+
 
 def fit_mixture(vectors_unit: F32, config: DensityConfig) -> Mixture:
     """Fit the mixture.

@@ -1,67 +1,78 @@
-"""How a judge sees the faces that are painted with each anchor.
+"""What shows of the faces that are painted with each anchor.
 
 An anchor is a vector of the conditioning encoder. The face painted from it lies elsewhere, and an
 encoder that took no part in training sees it in its own way; both are known beforehand, because
-the generator is. `choose_anchor` uses it.
+the generator is. `choose_anchor` uses the judge's view, `audition` the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 
+from deid_ops.anchors.audition import PaintedAnchors
 from deid_ops.pipeline.swap import Painter
-from deid_ops.types import F32, I64, U8
+from deid_ops.swap.conditions import to_planes
+from deid_ops.types import F32, U8, Bool
 
 #: crops BGR [n, S, S, 3] -> unit vectors [n, g]
 EmbedCrops = Callable[[U8], F32]
 
+_AROUND_PX = 8.0  # deviation of the Gaussian that says how bright it is around a place
+_BRIGHTEST = 99.0  # percentile
 
-def painted_appearance(
+
+def paint_anchors(
     paint: Painter,
-    embed: EmbedCrops,
+    judge: EmbedCrops,
+    own: EmbedCrops,
     crops_bgr: U8,
     anchors_unit: F32,
     report: Callable[[int], None] | None = None,
-) -> F32:
-    """Return the mean of an encoder's unit vectors over some faces painted with each anchor.
+) -> PaintedAnchors:
+    """Paint every anchor on the same few faces and return what shows of it.
 
     Args:
         paint: the generator.
-        embed: the encoder, on aligned crops.
+        judge: an encoder that took no part in its training, on aligned crops.
+        own: the conditioning encoder, likewise.
         crops_bgr: [k, S, S, 3] faces to paint on; a few are enough: distances by four of them
             correlate with those by twelve by 0.93.
         anchors_unit: [m, d].
         report: called with the number of anchors done.
-
-    Returns:
-        [m, g], float32, not of unit length.
     """
     told = paint.read(crops_bgr)
-    means = []
+    masks = told.masks()
+    judged, vectors, missed_px, glare = [], [], [], []
     for number, anchor in enumerate(anchors_unit):
-        same = np.repeat(anchor[None], len(crops_bgr), axis=0)
-        means.append(embed(paint(crops_bgr, told, same)).mean(axis=0))
+        painted = paint(crops_bgr, told, np.repeat(anchor[None], len(crops_bgr), axis=0))
+        off = paint.read(painted).points_px - told.points_px
+        judged.append(judge(painted).mean(axis=0))
+        vectors.append(own(painted).mean(axis=0))
+        missed_px.append(np.linalg.norm(off, axis=2).mean())
+        glare.append(glare_of(painted, masks).mean())
         if report is not None:
             report(number + 1)
-    return np.asarray(means, dtype=np.float32)
+    columns = (np.asarray(c, dtype=np.float32) for c in (judged, vectors, missed_px, glare))
+    return PaintedAnchors(*columns)
 
 
-def most_distinct(vectors_unit: F32, n: int) -> I64:
-    """Return `n` rows of unit vectors [m, g] that lie far apart, in ascending order; all of fewer.
+def glare_of(crops_bgr: U8, masks: Bool) -> F32:
+    """Return how much brighter than around them the brightest places of faces are, [n], of 1.
 
-    Each is the one furthest from those taken before, the first is row 0 (farthest-point
-    clustering, Gonzalez 1985).
+    Args:
+        crops_bgr: [n, S, S, 3].
+        masks: [n, S, S] the faces; nothing is bright where there is none.
 
     Example:
-        >>> vectors = np.float32([[1, 0], [0.8, 0.6], [0, 1], [-1, 0]])
-        >>> most_distinct(vectors, 3).tolist()
-        [0, 2, 3]
+        >>> plain = np.full((1, 64, 64, 3), 100, np.uint8)
+        >>> glare_of(plain, np.ones((1, 64, 64), bool)).tolist()
+        [0.0]
     """
-    taken = [0]
-    nearest = vectors_unit @ vectors_unit[0]
-    while len(taken) < min(n, len(vectors_unit)):
-        taken.append(int(nearest.argmin()))
-        nearest = np.maximum(nearest, vectors_unit @ vectors_unit[taken[-1]])
-    return np.sort(np.asarray(taken, dtype=np.int64))
+    found = []
+    for grey, mask in zip(to_planes(crops_bgr).mean(axis=1), masks, strict=True):
+        above = grey - cv2.GaussianBlur(grey, (0, 0), _AROUND_PX)
+        found.append(np.percentile(above[mask], _BRIGHTEST) if mask.any() else 0.0)
+    return np.asarray(found, dtype=np.float32)

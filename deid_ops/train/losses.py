@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from deid_ops.models.attributes import AttributeNet
 from deid_ops.models.encoder import CompactEncoder, TeacherEncoder
-from deid_ops.models.light import cell_means
+from deid_ops.models.light import cell_means, detail_strengths
 from deid_ops.swap.conditions import CELL_PX
 from deid_ops.swap.crop import (
     BLEND_RAMP_PX,
@@ -25,6 +25,7 @@ from deid_ops.swap.layout import group_slice, position_of
 from deid_ops.swap.retarget import EYES
 
 _EYES_WEIGHT = 2.5  # beside landmarks, pose and expression; at 1 the gaze was not followed
+_FAINT_RMS = 0.004  # weaker detail than this, of blurred or hazy faces, is not missed much
 
 
 def encoder_view(crops01: Tensor, rng: np.random.Generator | None = None) -> Tensor:
@@ -172,6 +173,22 @@ def light_difference(output01: Tensor, light01: Tensor, mask: Tensor) -> Tensor:
     share = functional.avg_pool2d(mask, CELL_PX)
     apart = (cell_means(output01, mask, CELL_PX) - light01).abs() * share
     return apart.sum() / (share.sum() * output01.shape[1] + 1e-6)
+
+
+def missing_detail(output01: Tensor, told_rms: Tensor, parts: Tensor) -> Tensor:
+    """How much weaker the painted detail is than what was told, as a mean logarithm.
+
+    Encoders and their critics forgive smooth skin, and the painter only ever weakens what is too
+    strong (`models/light.py: as_strong_as`), so without this faces come out soft.
+
+    Args:
+        output01: [n, 3, 128, 128] painted crops.
+        told_rms: [n, 6] of `detail_strengths`.
+        parts: [n, 3, 128, 128] how much every pixel belongs to each part.
+    """
+    painted_rms = detail_strengths(output01, parts)
+    lacking = torch.log(told_rms + _FAINT_RMS) - torch.log(painted_rms + _FAINT_RMS)
+    return functional.relu(lacking).mean()
 
 
 def attribute_difference(

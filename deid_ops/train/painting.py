@@ -65,6 +65,7 @@ class GeneratorTraining:
     w_same: float = 3.0  # two paintings of one person in two poses are one identity
     w_light: float = 4.0
     w_seam: float = 3.0
+    w_detail: float = 1.0  # no weaker than told
     w_unseen: float = 2.0  # where a training picture ends within the face: nothing but its light
     w_attributes: float = 1.2
     w_critic: float = 1.5

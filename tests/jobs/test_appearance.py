@@ -12,6 +12,7 @@ from drawn_pack import write_pack
 from random_networks import export_random
 
 from deid_ops.anchors.bank import Appearance, density_bank, load_bank, save_bank
+from deid_ops.anchors.density import DensityConfig
 from deid_ops.errors import SetupError
 from deid_ops.identity.vectors import unit_rows
 from jobs import anchoring
@@ -19,6 +20,7 @@ from jobs.anchoring import Anchors, PersonViews
 from jobs.config import JobConfig, load_config
 from jobs.models import calibration_file
 from jobs.training_appearance import run_appearance
+from jobs.training_bank import run_anchors
 from jobs.weights import sha256_of
 
 KEY = b"k" * 32
@@ -47,28 +49,32 @@ def test_the_bank_gets_its_appearance_and_keeps_the_rest(measured: Path) -> None
     assert np.ptp(after.appearance.vectors, axis=0).max() > 0  # anchors look different
 
 
-def test_the_most_distinct_are_kept_with_their_distances(measured: Path) -> None:
-    bank, new = measured / "anchors.npz", measured / "kept.npz"
-    done = run_appearance(measured, measured / "pack", bank, new, 3, keep=5)
-    assert done["anchors"] == 5
-    every, kept = load_bank(measured / "new.npz"), load_bank(new)
+def test_those_who_pass_the_audition_are_kept_with_their_distances(
+    measured: Path, tmp_path: Path
+) -> None:
+    pack, drawn, new = measured / "pack", tmp_path / "anchors.npz", tmp_path / "kept.npz"
+    config = DensityConfig(n_anchors=30, dims=8, min_to_training=0.05, min_apart=0.01)
+    run_anchors(pack, tmp_path, config, "drawn")
+    done = run_appearance(measured, pack, drawn, new, 3, share=0.8)
+    every, kept = load_bank(drawn), load_bank(new)
+    assert kept.appearance is not None
+    assert 0 < len(kept) == done["anchors"] < 30
     rows = [int(np.abs(every.vectors_unit - v).sum(axis=1).argmin()) for v in kept.vectors_unit]
     np.testing.assert_array_equal(every.vectors_unit[rows], kept.vectors_unit)
-    assert every.appearance is not None
-    assert kept.appearance is not None
-    np.testing.assert_array_equal(every.appearance.vectors[rows], kept.appearance.vectors)
-
-    def nearest_pair(vectors: np.ndarray) -> float:
-        unit = unit_rows(calibration_file().centred("dlib", vectors.astype(np.float32)))
-        return float(1 - (unit @ unit.T)[np.triu_indices(len(unit), 1)].max())
-
-    apart = nearest_pair(kept.appearance.vectors)
-    assert apart > nearest_pair(every.appearance.vectors)
     meta = json.loads(kept.meta)
-    pairs = (kept.vectors_unit @ kept.vectors_unit.T)[np.triu_indices(5, 1)]
-    assert meta["most_distinct_of"] == 12
+    assert meta["audition"]["of"] == 30
+    assert meta["audition"]["passed"] == len(kept)
+    assert meta["audition"]["share"] == 0.8
+    assert min(meta["audition"]["likely"], meta["audition"]["fitting"]) >= 24  # or ties
+    pairs = (kept.vectors_unit @ kept.vectors_unit.T)[np.triu_indices(len(kept), 1)]
     assert meta["pairwise_distance_min"] == pytest.approx(1 - pairs.max(), abs=1e-3)
-    assert meta["min_distance_to_training"] > 0
+
+
+def test_a_bank_of_no_density_has_no_audition(measured: Path, tmp_path: Path) -> None:
+    bank, new = measured / "anchors.npz", tmp_path / "never.npz"
+    with pytest.raises(SetupError, match="draw it with `deid train anchors`"):
+        run_appearance(measured, measured / "pack", bank, new, 3, share=0.5)
+    assert not new.exists()
 
 
 def test_too_few_faces_are_named(measured: Path) -> None:

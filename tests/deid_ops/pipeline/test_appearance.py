@@ -1,23 +1,29 @@
-"""What a judge makes of every anchor's painted faces."""
+"""What shows of every anchor's painted faces."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from deid_ops.pipeline.appearance import most_distinct, painted_appearance
+from deid_ops.pipeline.appearance import glare_of, paint_anchors
 from deid_ops.swap.conditions import FaceConditions
+from deid_ops.swap.layout import N_POINTS
 from deid_ops.types import F32, U8
 
 
 class Blend:
-    """Paints the anchor's first number as brightness, mixed with the crop it is given."""
+    """Paints the anchor's first number as brightness, mixed with the crop it is given.
+
+    Its points lie further right the brighter a crop is.
+    """
 
     def find_points(self, crops_bgr: U8) -> F32:
         raise AssertionError("the crops are cut as they are")
 
     def read(self, crops_bgr: U8) -> FaceConditions:
-        self.n_read = len(crops_bgr)
-        return FaceConditions.blank(len(crops_bgr))
+        points = np.zeros((len(crops_bgr), N_POINTS, 2), np.float32)
+        points[..., 0] = crops_bgr.mean(axis=(1, 2, 3))[:, None] / 10
+        return FaceConditions(points, FaceConditions.blank(len(crops_bgr)).detail_rms)
 
     def aim(self, crops_bgr: U8, conditions: FaceConditions, anchors_unit: F32) -> FaceConditions:
         raise AssertionError("how an anchor looks does not depend on half a degree of pose")
@@ -28,27 +34,34 @@ class Blend:
         return np.asarray(crops_bgr / 2 + wish, dtype=np.uint8)
 
 
+def level(painted: U8) -> F32:
+    mean = painted.reshape(len(painted), -1).mean(axis=1, dtype=np.float32)
+    return np.stack([mean, np.ones_like(mean)], axis=1)
+
+
 def test_each_anchor_gets_the_mean_over_the_faces() -> None:
-    crops = np.zeros((2, 8, 8, 3), np.uint8)
+    crops = np.zeros((2, 128, 128, 3), np.uint8)
     crops[1] = 40
     anchors = np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]], np.float32)
-    paint, done = Blend(), []
-
-    def embed(painted: U8) -> F32:
-        level = painted.reshape(len(painted), -1).mean(axis=1, dtype=np.float32)
-        return np.stack([level, np.ones_like(level)], axis=1)
-
-    seen = painted_appearance(paint, embed, crops, anchors, done.append)
-    assert paint.n_read == 2
+    done: list[int] = []
+    seen = paint_anchors(Blend(), level, lambda c: 2 * level(c), crops, anchors, done.append)
     assert done == [1, 2, 3]
-    np.testing.assert_allclose(seen, [[110, 1], [60, 1], [10, 1]])
+    np.testing.assert_allclose(seen.judged, [[110, 1], [60, 1], [10, 1]])
+    np.testing.assert_allclose(seen.own, 2 * seen.judged)
+    # told 0 and 4; read 10 and 12, 5 and 7, 0 and 2
+    np.testing.assert_allclose(seen.missed_px, [9, 4, 1], rtol=1e-5)
+    assert seen.glare.shape == (3,)
 
 
-def test_the_most_distinct_are_spread_over_all() -> None:
-    angle = np.deg2rad(np.float32([0, 2, 4, 118, 120, 122, 240, 242]))
-    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
-    assert most_distinct(circle, 1).tolist() == [0]
-    three = most_distinct(circle, 3)
-    assert three[0] == 0
-    assert (three[1] in (3, 4, 5), three[2] in (6, 7)) == (True, True)
-    assert most_distinct(circle, 99).tolist() == list(range(8))
+def test_glare_is_what_is_brighter_than_around_it_within_the_face() -> None:
+    face = np.zeros((128, 128), np.bool_)
+    face[32:96, 32:96] = True
+    crops = np.full((3, 128, 128, 3), 100, np.uint8)
+    crops[0, 40:88, 62:66] = 200  # a stripe along the nose
+    crops[1, 5:20, 5:20] = 200  # outside the face
+    crops[2] += np.arange(128, dtype=np.uint8)[None, :, None] // 4  # light from one side
+    stripe, beside, slope = glare_of(crops, np.repeat(face[None], 3, axis=0))
+    assert stripe > 0.2
+    assert beside == pytest.approx(0, abs=1e-6)
+    assert slope < 0.02
+    assert glare_of(crops[:1], np.zeros((1, 128, 128), np.bool_)).tolist() == [0.0]
