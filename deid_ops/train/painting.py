@@ -60,7 +60,7 @@ class GeneratorTraining:
     w_l1: float = 3.0
     w_features: float = 1.0
     w_identity_own: float = 0.5
-    w_identity_other: float = 1.2
+    w_identity_other: float = 1.8
     w_repulsion: float = 5.0
     w_same: float = 3.0  # two paintings of one person in two poses are one identity
     w_light: float = 4.0

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from deid_ops.models.encoder import CompactEncoder
+from deid_ops.models.light import detail_strengths
 from deid_ops.swap.crop import EYE_DISTANCE_PX
 from deid_ops.swap.layout import N_POINTS, group_slice
 from deid_ops.train import losses
@@ -18,6 +19,7 @@ from deid_ops.train.losses import (
     identity_terms,
     light_difference,
     masked_l1,
+    missing_detail,
     seam,
 )
 
@@ -49,6 +51,23 @@ def test_light_counts_averages_and_not_texture() -> None:
     assert float(light_difference(texture + 0.1, told, mask)) == pytest.approx(0.1, abs=1e-5)
     flat = torch.full_like(texture, 0.1)
     assert float(masked_l1(texture, flat, mask)) == pytest.approx(0.1, abs=1e-5)
+
+
+def test_detail_that_is_weaker_than_told_costs_and_stronger_does_not() -> None:
+    rng = torch.Generator().manual_seed(2)
+    face = 0.5 + 0.1 * torch.randn(1, 3, 128, 128, generator=rng)
+    parts = torch.zeros(1, 3, 128, 128)
+    for part in range(3):
+        parts[:, part, 30 * part + 20 : 30 * part + 50, 20:108] = 1.0
+    told = detail_strengths(face, parts)
+    assert float(missing_detail(face, told, parts)) == pytest.approx(0.0, abs=1e-6)
+    half = 0.5 + 0.5 * (face - 0.5)
+    assert 0.4 < float(missing_detail(half, told, parts)) < np.log(2)
+    assert float(missing_detail(0.5 + 2.0 * (face - 0.5), told, parts)) == 0.0
+    flat = torch.full_like(face, 0.5, requires_grad=True)
+    missing_detail(flat, told, parts).backward()  # type: ignore[no-untyped-call]
+    assert flat.grad is not None
+    assert bool(torch.isfinite(flat.grad).all())
 
 
 def test_the_seam_is_the_rim_of_the_mask() -> None:
