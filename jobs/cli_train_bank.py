@@ -56,7 +56,7 @@ def appearance_command(
         typer.Option(
             min=0.01,
             max=1.0,
-            help="Keep anchors whose painted faces are in the better share by likelihood, fit and "
+            help="Keep anchors whose painted faces are in the better share by likelihood and "
             "glare, and suit most heads [default: all].",
         ),
     ] = None,

@@ -45,17 +45,15 @@ def paint_anchors(
     """
     told = paint.read(crops_bgr)
     masks = told.masks()
-    judged, vectors, missed_px, glare = [], [], [], []
+    judged, vectors, glare = [], [], []
     for number, anchor in enumerate(anchors_unit):
         painted = paint(crops_bgr, told, np.repeat(anchor[None], len(crops_bgr), axis=0))
-        off = paint.read(painted).points_px - told.points_px
         judged.append(judge(painted).mean(axis=0))
         vectors.append(own(painted).mean(axis=0))
-        missed_px.append(np.linalg.norm(off, axis=2).mean())
         glare.append(glare_of(painted, masks).mean())
         if report is not None:
             report(number + 1)
-    columns = (np.asarray(c, dtype=np.float32) for c in (judged, vectors, missed_px, glare))
+    columns = (np.asarray(c, dtype=np.float32) for c in (judged, vectors, glare))
     return PaintedAnchors(*columns)
 
 
