@@ -66,7 +66,7 @@ def glare_of(crops_bgr: U8, masks: Bool) -> F32:
 
     Example:
         >>> plain = np.full((1, 64, 64, 3), 100, np.uint8)
-        >>> glare_of(plain, np.ones((1, 64, 64), bool)).tolist()
+        >>> glare_of(plain, np.ones((1, 64, 64), bool)).round(3).tolist()
         [0.0]
     """
     found = []

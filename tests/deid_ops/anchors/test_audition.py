@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from deid_ops.anchors import audition as audition_module
 from deid_ops.anchors.audition import Audition, PaintedAnchors, audition
 from deid_ops.anchors.density import DensityConfig, Mixture, fit_mixture
 from deid_ops.identity.vectors import unit_rows
@@ -70,3 +72,9 @@ def test_log_density_is_that_of_the_fit(mixture: Mixture) -> None:
     assert found.mean() == pytest.approx(mixture.log_likelihood, abs=0.05)
     further = unit_rows(np.asarray(CENTRE + 2 * mixture.axes[:1], np.float32))
     assert mixture.log_density(further)[0] < found.min()
+
+
+def test_the_examples_hold() -> None:
+    result = doctest.testmod(audition_module)
+    assert result.attempted > 0
+    assert result.failed == 0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import doctest
+
 import numpy as np
 import pytest
 
+from deid_ops.pipeline import appearance
 from deid_ops.pipeline.appearance import glare_of, paint_anchors
 from deid_ops.swap.conditions import FaceConditions
 from deid_ops.types import F32, U8
@@ -60,3 +63,9 @@ def test_glare_is_what_is_brighter_than_around_it_within_the_face() -> None:
     assert beside == pytest.approx(0, abs=1e-6)
     assert slope < 0.02
     assert glare_of(crops[:1], np.zeros((1, 128, 128), np.bool_)).tolist() == [0.0]
+
+
+def test_the_examples_hold() -> None:
+    result = doctest.testmod(appearance)
+    assert result.attempted > 0
+    assert result.failed == 0
