@@ -45,11 +45,11 @@ class DensityConfig:
         seed: the same seed and data give the same bank.
     """
 
-    n_anchors: int = 4096
+    n_anchors: int = 10240
     components: int = 16
     dims: int = 64
     iterations: int = 25
-    spread: float = 1.1
+    spread: float = 1.2
     min_to_training: float = 0.3
     min_apart: float = 0.3
     max_draws: int = 400_000
