@@ -22,8 +22,8 @@ def anchors_command(
         str | None,
         typer.Option(help="The pack's source whose faces the density describes [default: all]."),
     ] = None,
-    n: Annotated[int, typer.Option(help="Number of anchors.")] = 10240,
-    spread: Annotated[float, typer.Option(help="Factor on the density's width.")] = 1.2,
+    n: Annotated[int, typer.Option(help="Number of anchors.")] = 4096,
+    spread: Annotated[float, typer.Option(help="Factor on the density's width.")] = 1.1,
     min_to_training: Annotated[
         float, typer.Option(help="Smallest cosine distance to any training face.")
     ] = 0.3,
@@ -50,7 +50,7 @@ def appearance_command(
     data: DataOption,
     anchors: BankOption,
     out: NewBankOption,
-    faces: Annotated[int, typer.Option(min=1, help="Faces each anchor is painted on.")] = 4,
+    faces: Annotated[int, typer.Option(min=1, help="Faces each anchor is painted on.")] = 6,
     audition: Annotated[
         float | None,
         typer.Option(

@@ -54,7 +54,7 @@ class AnchorsSection(_Section):
     spread: float = Field(_DENSITY.spread, gt=0)
     min_to_training: float = Field(_DENSITY.min_to_training, ge=0, le=2)
     min_apart: float = Field(_DENSITY.min_apart, ge=0, le=2)
-    faces: int = Field(4, ge=1)  # that each anchor is painted on for its appearance
+    faces: int = Field(6, ge=1)  # that each anchor is painted on for its appearance
     audition: float | None = Field(None, gt=0, le=1)  # share that passes; null: all are kept
 
 

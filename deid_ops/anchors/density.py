@@ -45,11 +45,11 @@ class DensityConfig:
         seed: the same seed and data give the same bank.
     """
 
-    n_anchors: int = 10240
+    n_anchors: int = 4096
     components: int = 16
     dims: int = 64
     iterations: int = 25
-    spread: float = 1.2
+    spread: float = 1.1
     min_to_training: float = 0.3
     min_apart: float = 0.3
     max_draws: int = 400_000
@@ -80,9 +80,7 @@ class Mixture:
         """Return the logarithm of the density [n] at vectors [n, d], within the subspace."""
         points = (vectors_unit.astype(np.float64) - self.centre) @ self.axes.T
         logs = _log_densities(points, self.weights, self.means, self.factors)
-        top = logs.max(1, keepdims=True)
-        total: F64 = (top + np.log(np.exp(logs - top).sum(1, keepdims=True)))[:, 0]
-        return total
+        return _log_of_sum(logs)[:, 0]
 
 
 def fit_mixture(vectors_unit: F32, config: DensityConfig) -> Mixture:
@@ -112,8 +110,7 @@ def fit_mixture(vectors_unit: F32, config: DensityConfig) -> Mixture:
     likelihood = -np.inf
     for _ in range(config.iterations):
         logs = _log_densities(points, weights, means, factors)
-        top = logs.max(1, keepdims=True)
-        total = top + np.log(np.exp(logs - top).sum(1, keepdims=True))
+        total = _log_of_sum(logs)
         share = np.exp(logs - total)
         weights, means, factors = _maximise(points, share)
         before, likelihood = likelihood, float(total.mean())
@@ -129,6 +126,12 @@ def _log_densities(points: F64, weights: F64, means: F64, factors: F64) -> F64:
         log_volume = np.log(np.diagonal(factor)).sum() + 0.5 * points.shape[1] * np.log(2 * np.pi)
         columns.append(np.log(weight) - 0.5 * (whitened**2).sum(0) - log_volume)
     return np.stack(columns, 1)
+
+
+def _log_of_sum(logs: F64) -> F64:
+    """Return the logarithm of the sum of exp(logs) over the columns, [n, 1]."""
+    top = logs.max(1, keepdims=True)
+    return np.asarray(top + np.log(np.exp(logs - top).sum(1, keepdims=True)))
 
 
 def _maximise(points: F64, share: F64) -> tuple[F64, F64, F64]:

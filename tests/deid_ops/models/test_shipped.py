@@ -123,9 +123,7 @@ def test_the_anchors_appearance_is_of_the_shipped_generator() -> None:
 def test_the_bank_says_how_it_was_drawn() -> None:
     bank = load_bank(WEIGHTS / "anchors.npz")
     meta = json.loads(bank.meta)
-    drawn, heard = meta["config"]["n_anchors"], meta["audition"]
-    assert (heard["of"], heard["passed"]) == (drawn, len(bank))
-    assert max(heard[part] for part in ("likely", "even", "suitable")) < drawn
+    assert len(bank) == meta["config"]["n_anchors"]
     assert meta["min_distance_to_training"] >= meta["config"]["min_to_training"]
     pairs = bank.vectors_unit @ bank.vectors_unit.T - 2 * np.eye(len(bank))
     assert 1 - pairs.max() == pytest.approx(meta["pairwise_distance_min"], abs=1e-3)
