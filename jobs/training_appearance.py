@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,17 @@ import numpy as np
 
 from deid_ops.anchors.audition import PaintedAnchors, audition
 from deid_ops.anchors.bank import AnchorBank, Appearance, load_bank, save_bank
-from deid_ops.anchors.density import DensityConfig, distances_report, fit_mixture
+from deid_ops.anchors.density import DensityConfig, Mixture, distances_report, fit_mixture
 from deid_ops.errors import SetupError
 from deid_ops.identity.encoders import Encoder
 from deid_ops.pipeline.appearance import EmbedCrops, paint_anchors
 from deid_ops.swap.crop import TEMPLATE_PX
 from deid_ops.swap.generator import Generator
 from deid_ops.train.data import Pack, evenly
-from deid_ops.types import U8
+from deid_ops.types import F32, U8
 from jobs.config import load_config
 from jobs.models import conditioning_encoder, judge_encoders, runtime_of
-from jobs.training_bank import learn_suitable, rows_of_density
+from jobs.training_bank import Suitable, learn_suitable, rows_of_density
 from jobs.weights import sha256_of
 
 log = logging.getLogger("deid.train")
@@ -50,6 +50,24 @@ def run_appearance(
         SetupError: a file is missing, the pack has no held-out face that fills its crop, or an
             audition is asked for and the bank is not of `deid train anchors`, or nobody passes.
     """
+    bank, pack = load_bank(anchors), Pack(data)
+    jury = None if share is None else _Jury.of(bank, pack, share)
+    painted, seen = _painted(bank, models, _whole_faces(pack, faces))
+    bank = replace(bank, appearance=seen)
+    if jury is not None:
+        bank = jury.auditioned(bank, painted)
+    save_bank(bank, out)
+    return {
+        "anchors": len(bank),
+        "encoder": seen.encoder,
+        "faces": faces,
+        "painter_sha256": seen.painter_sha256,
+        "audition": json.loads(bank.meta).get("audition"),
+    }
+
+
+def _painted(bank: AnchorBank, models: Path, crops: U8) -> tuple[PaintedAnchors, Appearance]:
+    """Paint the anchors on crops [n, S, S, 3] with the networks of a folder."""
     config = load_config(None)
     painter_file = models / "generator.onnx"
     generator = Generator(str(painter_file), str(models / "attributes.onnx"), runtime_of(config))
@@ -62,51 +80,57 @@ def run_appearance(
         if done % _REPORT_EVERY == 0:
             log.info("anchors %d/%d", done, len(bank))
 
-    bank, pack = load_bank(anchors), Pack(data)
-    painted = paint_anchors(
-        generator,
-        _on_crops(judge),
-        _on_crops(own),
-        _whole_faces(pack, faces),
-        bank.vectors_unit,
-        report,
-    )
-    seen = Appearance(painted.judged, name, sha256_of(str(painter_file)))
-    bank = replace(bank, appearance=seen)
-    done = {"encoder": name, "faces": faces, "painter_sha256": seen.painter_sha256}
-    if share is not None:
-        bank = _auditioned(bank, painted, pack, share, done)
-    save_bank(bank, out)
-    return done | {"anchors": len(bank)}
+    encoders = (_on_crops(judge), _on_crops(own))
+    painted = paint_anchors(generator, *encoders, crops, bank.vectors_unit, report)
+    return painted, Appearance(painted.judged, name, sha256_of(str(painter_file)))
 
 
 def _on_crops(encoder: Encoder) -> EmbedCrops:
     points = TEMPLATE_PX[None]
 
-    def embed(crops: U8) -> Any:
+    def embed(crops: U8) -> F32:
         return encoder.embed_crops(np.concatenate([encoder.crop(crop, points) for crop in crops]))
 
     return embed
 
 
-def _auditioned(
-    bank: AnchorBank, painted: PaintedAnchors, pack: Pack, share: float, done: dict[str, Any]
-) -> AnchorBank:
-    """Keep the anchors that passed, report their distances anew; adds the counts to `done`."""
-    meta = json.loads(bank.meta)
-    if "density_of" not in meta:
-        raise SetupError("the bank does not say its density; draw it with `deid train anchors`")
-    vectors = np.asarray(pack.columns["identity_unit"])
-    rows = rows_of_density(pack, meta["density_of"])
-    suitable, _ = learn_suitable(pack, rows)
-    mixture = fit_mixture(vectors[rows], DensityConfig(**meta["config"]))
-    result = audition(painted, mixture, suitable, share)
-    done["audition"] = result.counts() | {"share": share, "faces": done["faces"]}
-    if not result.passed.any():
-        raise SetupError(f"no anchor passes the audition ({done['audition']}); raise the share")
-    kept = bank.take(np.flatnonzero(result.passed))
-    meta |= distances_report(kept.vectors_unit, vectors) | {"audition": done["audition"]}
-    return replace(kept, meta=json.dumps(meta, sort_keys=True))
+@dataclass(frozen=True)
+class _Jury:
+    """What a bank was drawn from, fitted again to the pack, to hear its anchors by."""
+
+    mixture: Mixture
+    suitable: Suitable
+    training_unit: F32  # [n, d] every face of the pack
+    share: float  # see `audition`
+
+    @classmethod
+    def of(cls, bank: AnchorBank, pack: Pack, share: float) -> _Jury:
+        """Fit the density.
+
+        Raises:
+            SetupError: the bank is not of `deid train anchors`, or not of this pack's faces.
+        """
+        meta = json.loads(bank.meta)
+        if "density_of" not in meta:
+            raise SetupError("the bank does not say its density; draw it with `deid train anchors`")
+        vectors = np.asarray(pack.columns["identity_unit"])
+        rows = rows_of_density(pack, meta["density_of"])
+        mixture = fit_mixture(vectors[rows], DensityConfig(**meta["config"]))
+        return cls(mixture, learn_suitable(pack, rows)[0], vectors, share)
+
+    def auditioned(self, bank: AnchorBank, painted: PaintedAnchors) -> AnchorBank:
+        """Keep the anchors that pass; their distances are reported anew.
+
+        Raises:
+            SetupError: nobody passes.
+        """
+        result = audition(painted, self.mixture, self.suitable, self.share)
+        counts = result.counts() | {"share": self.share}
+        if not result.passed.any():
+            raise SetupError(f"no anchor passes the audition ({counts}); raise the share")
+        kept = bank.take(np.flatnonzero(result.passed))
+        meta = json.loads(bank.meta) | distances_report(kept.vectors_unit, self.training_unit)
+        return replace(kept, meta=json.dumps(meta | {"audition": counts}, sort_keys=True))
 
 
 def _whole_faces(pack: Pack, n: int) -> U8:
