@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from deid_ops.anchors.audition import PaintedAnchors, audition
+from deid_ops.anchors.audition import audition
 from deid_ops.anchors.bank import AnchorBank, Appearance, load_bank, save_bank
 from deid_ops.anchors.density import DensityConfig, Mixture, distances_report, fit_mixture
 from deid_ops.errors import SetupError
 from deid_ops.identity.encoders import Encoder
-from deid_ops.pipeline.appearance import EmbedCrops, paint_anchors
+from deid_ops.pipeline.appearance import EmbedCrops, PaintedAnchors, paint_anchors
 from deid_ops.swap.crop import TEMPLATE_PX
 from deid_ops.swap.generator import Generator
 from deid_ops.train.data import Pack, evenly
@@ -51,11 +51,11 @@ def run_appearance(
             audition is asked for and the bank is not of `deid train anchors`, or nobody passes.
     """
     bank, pack = load_bank(anchors), Pack(data)
-    jury = None if share is None else _Jury.of(bank, pack, share)
+    selection = None if share is None else _Selection.fitted(bank, pack, share)
     painted, seen = _painted(bank, models, _whole_faces(pack, faces))
     bank = replace(bank, appearance=seen)
-    if jury is not None:
-        bank = jury.auditioned(bank, painted)
+    if selection is not None:
+        bank = selection.of_bank(bank, painted)
     save_bank(bank, out)
     return {
         "anchors": len(bank),
@@ -95,8 +95,8 @@ def _on_crops(encoder: Encoder) -> EmbedCrops:
 
 
 @dataclass(frozen=True)
-class _Jury:
-    """What a bank was drawn from, fitted again to the pack, to hear its anchors by."""
+class _Selection:
+    """What a bank was drawn from, fitted again to the pack, and which share of it passes."""
 
     mixture: Mixture
     suitable: Suitable
@@ -104,7 +104,7 @@ class _Jury:
     share: float  # see `audition`
 
     @classmethod
-    def of(cls, bank: AnchorBank, pack: Pack, share: float) -> _Jury:
+    def fitted(cls, bank: AnchorBank, pack: Pack, share: float) -> _Selection:
         """Fit the density.
 
         Raises:
@@ -118,13 +118,13 @@ class _Jury:
         mixture = fit_mixture(vectors[rows], DensityConfig(**meta["config"]))
         return cls(mixture, learn_suitable(pack, rows)[0], vectors, share)
 
-    def auditioned(self, bank: AnchorBank, painted: PaintedAnchors) -> AnchorBank:
+    def of_bank(self, bank: AnchorBank, painted: PaintedAnchors) -> AnchorBank:
         """Keep the anchors that pass; their distances are reported anew.
 
         Raises:
             SetupError: nobody passes.
         """
-        result = audition(painted, self.mixture, self.suitable, self.share)
+        result = audition(painted.own, painted.glare, self.mixture, self.suitable, self.share)
         counts = result.counts() | {"share": self.share}
         if not result.passed.any():
             raise SetupError(f"no anchor passes the audition ({counts}); raise the share")

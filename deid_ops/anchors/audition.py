@@ -13,7 +13,8 @@ How far the landmarks of a painted face lie from those that were told is the hea
 anchor's (0.03 and 0.21): it tells nothing here.
 
 It matters most for those who resemble the bank's middle: what is far enough from them lies at the
-bank's rim, and there most anchors fail.
+bank's rim, and there most anchors fail. What it gains and what it costs in diversity is in
+`configs/weights/anchors.md`; the shipped bank has had none.
 """
 
 from __future__ import annotations
@@ -29,53 +30,39 @@ from deid_ops.types import F32, F64, Bool
 
 
 @dataclass(frozen=True, slots=True)
-class PaintedAnchors:
-    """What shows of the faces painted with each of `m` anchors: means over the same few heads.
-
-    Attributes:
-        judged: `[m, g]` of a judge's unit vectors, not of unit length.
-        own: `[m, d]` of the conditioning encoder's, likewise.
-        glare: `[m]` how much brighter than around them the brightest places are, of 1.
-    """
-
-    judged: F32
-    own: F32
-    glare: F32
-
-
-@dataclass(frozen=True, slots=True)
 class Audition:
     """Who passed, `[m]` each.
 
     Attributes:
         likely: among the likelier share under the density.
-        even: among the share with the weaker glare.
+        without_glare: among the share with the weaker glare.
         suitable: the painted face is as wanted.
     """
 
     likely: Bool
-    even: Bool
+    without_glare: Bool
     suitable: Bool
 
     @property
     def passed(self) -> Bool:
         """Return who passed in everything."""
-        return self.likely & self.even & self.suitable
+        return self.likely & self.without_glare & self.suitable
 
     def counts(self) -> dict[str, int]:
         """Return how many came and how many passed in each."""
-        parts = ("likely", "even", "suitable", "passed")
+        parts = ("likely", "without_glare", "suitable", "passed")
         return {"of": len(self.likely)} | {p: int(getattr(self, p).sum()) for p in parts}
 
 
 def audition(
-    painted: PaintedAnchors, mixture: Mixture, wanted: Callable[[F32], Bool], share: float
+    own: F32, glare: F32, mixture: Mixture, wanted: Callable[[F32], Bool], share: float
 ) -> Audition:
     """Compare the anchors of one bank with each other.
 
     Args:
-        painted: what was painted with each.
-        mixture: the density that they were drawn from.
+        own: `[m, d]` mean of the conditioning encoder's vectors over each anchor's painted faces.
+        glare: `[m]` of these faces, of 1; see `pipeline/appearance.py: glare_of`.
+        mixture: the density that the anchors were drawn from.
         wanted: tells of vectors `[m, d]` which may be anchors, `[m]`.
         share: of the bank, in (0, 1], that passes each of the two comparisons.
 
@@ -84,14 +71,14 @@ def audition(
         ...     np.zeros(2), np.eye(2), np.ones(1), np.array([[1.0, 0.0]]), np.eye(2)[None], 0.0
         ... )
         >>> vectors = np.float32([[1, 0], [0, 1]])
-        >>> seen = PaintedAnchors(vectors, vectors, np.float32([0, 0]))
-        >>> audition(seen, flat, lambda v: v[:, 0] > -1, 0.5).passed.tolist()
+        >>> glare = np.float32([0, 0])
+        >>> audition(vectors, glare, flat, lambda v: v[:, 0] > -1, 0.5).passed.tolist()
         [True, False]
     """
-    own_unit = unit_rows(painted.own)
+    own_unit = unit_rows(own)
     return Audition(
         likely=_better(-mixture.log_density(own_unit), share),
-        even=_better(painted.glare, share),
+        without_glare=_better(glare, share),
         suitable=wanted(own_unit),
     )
 

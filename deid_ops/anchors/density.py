@@ -130,6 +130,7 @@ def _log_densities(points: F64, weights: F64, means: F64, factors: F64) -> F64:
 
 def _log_of_sum(logs: F64) -> F64:
     """Return the logarithm of the sum of exp(logs) over the columns, [n, 1]."""
+    # np.logaddexp.reduce differs in the last bits, and the shipped bank would not come out again
     top = logs.max(1, keepdims=True)
     return np.asarray(top + np.log(np.exp(logs - top).sum(1, keepdims=True)))
 

@@ -8,11 +8,11 @@ the generator is. `choose_anchor` uses the judge's view, `audition` the rest.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from deid_ops.anchors.audition import PaintedAnchors
 from deid_ops.pipeline.swap import Painter
 from deid_ops.swap.conditions import to_planes
 from deid_ops.types import F32, U8, Bool
@@ -22,6 +22,21 @@ EmbedCrops = Callable[[U8], F32]
 
 _AROUND_PX = 8.0  # deviation of the Gaussian that says how bright it is around a place
 _BRIGHTEST = 99.0  # percentile
+
+
+@dataclass(frozen=True, slots=True)
+class PaintedAnchors:
+    """What shows of the faces painted with each of `m` anchors: means over the same few heads.
+
+    Attributes:
+        judged: `[m, g]` of a judge's unit vectors, not of unit length.
+        own: `[m, d]` of the conditioning encoder's, likewise.
+        glare: `[m]` how much brighter than around them the brightest places are, of 1.
+    """
+
+    judged: F32
+    own: F32
+    glare: F32
 
 
 def paint_anchors(

@@ -90,7 +90,7 @@ def paint_losses(
             losses["identity"] = config.w_identity_other * terms.attraction
             losses["repulsion"] = config.w_repulsion * terms.repulsion
             losses["same"] = config.w_same * terms.same
-            losses |= _fit_losses(output, batch, net.part_rows, attributes, config)
+            losses |= _fit_losses(output, batch, attributes, config)
     if stable:
         rows = slice(0, config.stable_rows)
         shake = torch.from_numpy(rng.normal(0, 0.6, (config.stable_rows, 136, 2)).astype("f4"))
@@ -122,7 +122,6 @@ def _painted(
 def _fit_losses(
     output01: Tensor,
     batch: PaintBatch,
-    part_rows: Tensor,
     attributes: AttributeNet | None,
     config: GeneratorTraining,
 ) -> dict[str, Tensor]:
@@ -130,10 +129,10 @@ def _fit_losses(
     other = ~batch.own
     light = light_difference(output01[other], batch.light01[other], batch.mask[other])
     rim = batch.weight[other] * seam(batch.mask[other])
-    parts = batch.weight[other] * part_rows
+    lacking = missing_detail(output01[other], batch.detail_rms[other], batch.parts[other])
     losses = {
         "light": config.w_light * light,
-        "detail": config.w_detail * missing_detail(output01[other], batch.detail_rms[other], parts),
+        "detail": config.w_detail * lacking,
         "seam": config.w_seam * masked_l1(output01[other], batch.images01[other], rim),
     }
     if attributes is not None:

@@ -65,7 +65,7 @@ class GeneratorTraining:
     w_same: float = 3.0  # two paintings of one person in two poses are one identity
     w_light: float = 4.0
     w_seam: float = 3.0
-    w_detail: float = 1.0  # no weaker than told
+    w_detail: float = 1.0  # that detail is no weaker than told
     w_unseen: float = 2.0  # where a training picture ends within the face: nothing but its light
     w_attributes: float = 1.2
     w_critic: float = 1.5
@@ -83,6 +83,7 @@ class PaintBatch:
     target01: Tensor  # [n, 3, 128, 128] the images in that light
     mask: Tensor  # [n, 1, 128, 128] 1 where to paint
     weight: Tensor  # [n, 1, 128, 128] 1 where the loss counts
+    parts: Tensor  # [n, 3, 128, 128] how much of it lies in each part of the face
     points_px: Tensor
     detail_rms: Tensor
     pose_deg: Tensor
@@ -248,6 +249,7 @@ def draw_batch(
     margins = rng.integers(low, high + 1, n).tolist()
     mask = torch.from_numpy(mask_planes(face_masks(shown.points_px.numpy(), margins)))
     weight = shown.weight * mask
+    parts = weight * part_rows
     noised = torch.from_numpy(rng.random(n) < config.noised_share)
     light, target = light_and_target(shown.images01, shown.points_px, mask, noised)
     inside, scalars = degraded(shown.images01, light, mask, noised, config, state)
@@ -259,8 +261,9 @@ def draw_batch(
         target01=target,
         mask=mask,
         weight=weight,
+        parts=parts,
         points_px=shown.points_px,
-        detail_rms=detail_strengths(shown.images01, weight * part_rows),
+        detail_rms=detail_strengths(shown.images01, parts),
         pose_deg=shown.pose_deg,
         expression=shown.expression,
         own_unit=torch.from_numpy(data.identity_unit[people.rows]),
