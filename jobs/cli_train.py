@@ -123,6 +123,10 @@ def attributes_command(
     data: DataOption,
     out: OutOption,
     teachers: LabellersOption = None,
+    painters: Annotated[
+        Path | None,
+        typer.Option(help="Folder of exported networks and anchors: read painted faces, too."),
+    ] = None,
     steps: StepsOption = 4000,
     seconds: SecondsOption = 1e9,
     batch: BatchOption = None,
@@ -135,7 +139,7 @@ def attributes_command(
     from jobs.training import RunOptions, run_attributes
 
     options = RunOptions(data, out, steps, seconds, resume, init_from, threads, batch, rate)
-    run_attributes(options, teachers)
+    run_attributes(options, teachers, painters)
 
 
 @app.command("encoder")

@@ -24,6 +24,7 @@ from deid_ops.pipeline.place import place_segment
 from deid_ops.pipeline.settle import ReplaceModels, embed_for, settle_segment
 from deid_ops.pipeline.swap import Painter, swap_segment
 from deid_ops.redact.fill import CodeRange, Extent, RedactParams, draw_noise, fill_packed
+from deid_ops.swap.aim import aim_each
 from deid_ops.swap.conditions import FaceConditions
 from deid_ops.swap.crop import CROP_SIZE_PX, paste_crop
 from deid_ops.swap.face_mask import drawn_weights
@@ -179,7 +180,7 @@ class OwnReplacement:
 
     def _painted(self, crops: U8, anchors: F32, strength: float | None) -> tuple[U8, U8]:
         """Return painted crops and how much of each pixel is drawn, of 255."""
-        told = self._generate.aim(crops, self._generate.read(crops), anchors)
+        told = aim_each(self._generate, crops, self._generate.read(crops), anchors)
         out = self._generate(crops, told, anchors)
         if strength is not None:
             out = self._diffuse(out, told, anchors, strength)

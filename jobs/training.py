@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from deid_ops.anchors.bank import load_bank
+from deid_ops.diffuse.denoiser import Denoiser
 from deid_ops.errors import SetupError
+from deid_ops.inference.session import Runtime
 from deid_ops.models.encoder import CompactEncoder, TeacherEncoder, freeze, load_teacher
 from deid_ops.models.facedancer import FaceDancer, FaceDancerConfig
 from deid_ops.models.generator import LeakProofGenerator
@@ -29,6 +31,7 @@ from deid_ops.models.ship import (
     ship_generator,
     ship_target_oriented,
 )
+from deid_ops.swap.generator import Generator
 from deid_ops.swap.retarget import FaceShape
 from deid_ops.train.attribute_lessons import OnlineLabeller, online_lessons, pose_chances
 from deid_ops.train.attributes import AttributeTraining, shape_of_pack, train_attributes
@@ -48,6 +51,7 @@ from deid_ops.train.files import (
 from deid_ops.train.generator import train_generator
 from deid_ops.train.loop import Budget
 from deid_ops.train.painting import GeneratorTraining
+from deid_ops.train.repaint import Repainter
 from deid_ops.train.shape import pose_labels
 from deid_ops.train.teachers import Teachers
 
@@ -108,8 +112,21 @@ def progress(total: int) -> Callable[[int, Mapping[str, float]], None]:
     return report
 
 
-def run_attributes(options: RunOptions, teachers: Path | None = None) -> None:
-    """Train the attribute network: on what its teachers say of varied crops, or on the labels."""
+def run_attributes(
+    options: RunOptions, teachers: Path | None = None, painters: Path | None = None
+) -> None:
+    """Train the attribute network: on what its teachers say of varied crops, or on the labels.
+
+    Args:
+        options: of this run.
+        teachers: folder of the labelling networks; None fits the pack's labels.
+        painters: folder of files by `deid train export`; some of the crops are painted by them.
+
+    Raises:
+        SetupError: painters without teachers, whose labels of painted faces no pack has.
+    """
+    if painters is not None and teachers is None:
+        raise SetupError("--painters needs --teachers: no pack has labels of painted faces")
     pack, shape_file = options.prepare(), options.out / SHAPE_FILE
     if not shape_file.exists():
         shape_of_pack(pack).save(shape_file, {"pack": pack.meta["sha256"]["mesh_xyz_px"]})
@@ -119,7 +136,8 @@ def run_attributes(options: RunOptions, teachers: Path | None = None) -> None:
         labeller = OnlineLabeller(Teachers(teachers, options.threads), shape, expression)
         mesh = np.asarray(pack.columns["mesh_xyz_px"][pack.rows(0)])
         chances = pose_chances(pose_labels(mesh, shape, expression))
-        lessons = online_lessons(pack, config.batch, labeller, chances=chances)
+        repaint = None if painters is None else _repainter(painters, options.threads)
+        lessons = online_lessons(pack, config.batch, labeller, chances=chances, repaint=repaint)
     net = train_attributes(
         pack,
         shape,
@@ -133,6 +151,18 @@ def run_attributes(options: RunOptions, teachers: Path | None = None) -> None:
         lessons=lessons,
     )
     save_weights(net, options.out / ATTRIBUTES_AVERAGE)
+
+
+def _repainter(folder: Path, threads: int) -> Repainter:
+    runtime = Runtime(threads=threads)
+    painter, reader, denoiser = (
+        str(folder / f"{name}.onnx") for name in ("generator", "attributes", "denoiser")
+    )
+    return Repainter(
+        Generator(painter, reader, runtime),
+        Denoiser(denoiser, runtime),
+        load_bank(folder / "anchors.npz").vectors_unit,
+    )
 
 
 def run_encoder(options: RunOptions, teachers: Path | None = None) -> None:

@@ -6,6 +6,7 @@ import hashlib
 
 from deid_ops.diffuse.denoiser import Denoiser
 from deid_ops.inference.session import Runtime
+from deid_ops.swap.aim import aim_each
 from deid_ops.swap.face_mask import blended, drawn_weights
 from deid_ops.swap.generator import Generator
 from deid_ops.types import F32, U8
@@ -46,7 +47,7 @@ class BarePainter:
             seed: of the noise, which is no secret here.
         """
         told = self._generator.read(crops_bgr)
-        told = self._generator.aim(crops_bgr, told, anchors_unit)
+        told = aim_each(self._generator, crops_bgr, told, anchors_unit)
         painted = self._generator(crops_bgr, told, anchors_unit)
         if self._denoiser is not None:
             secret = seed.to_bytes(8, "big")

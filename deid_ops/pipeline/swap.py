@@ -10,6 +10,7 @@ import numpy as np
 
 from deid_ops.errors import InvariantError
 from deid_ops.pipeline.place import PlacedCrops
+from deid_ops.swap.aim import Aim
 from deid_ops.swap.conditions import FaceConditions
 from deid_ops.swap.crop import CROP_SIZE_PX, apply_matrices
 from deid_ops.swap.face_mask import drawn_weights
@@ -28,8 +29,10 @@ class Painter(Protocol):
     def read(self, crops_bgr: U8) -> FaceConditions:
         """Read off original crops [n, S, S, 3] what may be known of them."""
 
-    def aim(self, crops_bgr: U8, conditions: FaceConditions, anchors_unit: F32) -> FaceConditions:
-        """Return conditions from which the painting comes nearer to those read."""
+    def missed_px(
+        self, crops_bgr: U8, wanted: FaceConditions, told: FaceConditions, anchors_unit: F32
+    ) -> F32:
+        """Return [n, 136, 2] from where landmarks are painted to where they are wanted."""
 
     def __call__(self, crops_bgr: U8, conditions: FaceConditions, anchors_unit: F32) -> U8:
         """Paint the identities [n, d] into the crops."""
@@ -120,6 +123,7 @@ class _Pending:
         self.tracks, self.anchor_by_track, self.batch_faces = tracks, anchor_by_track, batch_faces
         self.generate, self.embed = generate, embed
         self.placed = PlacedCrops(tracks, rows, generate.find_points)
+        self.aim = Aim(generate)
         self.n_read = self.n_painted = 0
         self.read = FaceConditions.blank(len(rows))
         self.originals: list[F32] = []
@@ -164,10 +168,11 @@ class _Pending:
             self.placed.neighbours.smoothed(self.read.points_px, here),
             self.placed.neighbours.smoothed(self.read.detail_rms, here),
         )
-        anchors = self.anchor_by_track[self.tracks.track[self.placed.rows[here]]]
+        tracks = self.tracks.track[self.placed.rows[here]]
+        anchors = self.anchor_by_track[tracks]
         crops = np.stack(self.waiting[: stop - here.start])
         del self.waiting[: stop - here.start]
-        told = self.generate.aim(crops, told, anchors)
+        told = self.aim(crops, told, anchors, tracks)
         self.told.append(told)
         self.done.append(self.generate(crops, told, anchors))
         self.n_painted = stop

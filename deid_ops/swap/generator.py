@@ -22,11 +22,6 @@ from deid_ops.swap.layout import five_points
 from deid_ops.swap.retarget import retarget
 from deid_ops.types import F32, U8, Bool
 
-# Of what a painting missed, how much is added to what the next is told. 1 brings landmarks and pose
-# no nearer and overshoots in the gaze of some faces.
-AIM_GAIN = np.float32(0.8)
-AIM_ROUNDS = 2  # paintings before the one that counts; each costs a painting and a reading
-
 
 class Generator:
     """The leak-proof generator with the attribute network that feeds it.
@@ -41,7 +36,7 @@ class Generator:
 
     Example:
         >>> swap = Generator("generator.onnx", "attributes.onnx")  # doctest: +SKIP
-        >>> told = swap.aim(crops_bgr, swap.read(crops_bgr), anchors_unit)  # doctest: +SKIP
+        >>> told = aim_each(swap, crops_bgr, swap.read(crops_bgr), anchors_unit)  # doctest: +SKIP
         >>> swap(crops_bgr, told, anchors_unit).shape  # doctest: +SKIP
         (7, 128, 128, 3)
     """
@@ -83,28 +78,25 @@ class Generator:
         seen = self._attributes.read(planes_rgb)
         return retarget(self._attributes.shape, seen.points_px, seen.pose_deg, seen.expression)
 
-    def aim(self, crops_bgr: U8, conditions: FaceConditions, anchors_unit: F32) -> FaceConditions:
-        """Return conditions from which the painted face comes nearer to what was read.
-
-        The painter misses what it is told, and the attribute network misreads small and blurred
-        faces, both much the same way each time. So a face is painted, read by the same network, and
-        what it is told is moved against the difference; then once more. Both errors largely cancel.
-        Nothing new of the original passes: what is read was painted from the conditions.
+    def missed_px(
+        self, crops_bgr: U8, wanted: FaceConditions, told: FaceConditions, anchors_unit: F32
+    ) -> F32:
+        """Return how far landmarks are from where they are painted to where they should be.
 
         Args:
             crops_bgr: [n, 128, 128, 3], as for painting.
-            conditions: of the original faces.
-            anchors_unit: [n, 128]. The result serves other anchors nearly as well.
+            wanted: of the original faces.
+            told: what they are painted from.
+            anchors_unit: [n, 128].
+
+        Returns:
+            [n, 136, 2], as the attribute network sees it.
 
         Raises:
             InvariantError: a shape or a length differs.
         """
-        aimed = conditions
-        for _ in range(AIM_ROUNDS):
-            painted = self(crops_bgr, aimed, anchors_unit)
-            missed_px = conditions.points_px - self._posed_mean_face(to_planes(painted))
-            aimed = FaceConditions(aimed.points_px + AIM_GAIN * missed_px, conditions.detail_rms)
-        return aimed
+        painted = self(crops_bgr, told, anchors_unit)
+        return wanted.points_px - self._posed_mean_face(to_planes(painted))
 
     def __call__(self, crops_bgr: U8, conditions: FaceConditions, anchors_unit: F32) -> U8:
         """Paint the anchors' identities.

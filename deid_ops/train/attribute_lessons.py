@@ -166,15 +166,25 @@ def online_lessons(
     labeller: Callable[[U8], AttributeLabels],
     variations: Variations = FOR_ATTRIBUTES,
     chances: F64 | None = None,
+    repaint: Callable[[U8, np.random.Generator], U8] | None = None,
 ) -> Lessons:
     """Return a source of lessons that the teachers give on varied pictures.
 
     Pictures in which they see no face are left out, so a lesson may be shorter than `batch`.
+
+    Args:
+        pack: the faces.
+        batch: pictures of a lesson.
+        labeller: the teachers.
+        variations: of the pictures.
+        chances: [n] of each training face to be drawn; None draws all alike.
+        repaint: paints other people over some of the faces, see `repaint.py`.
     """
     draw = varied_pictures(pack, batch, variations, chances)
 
     def lesson(rng: np.random.Generator) -> AttributeLesson:
-        return AttributeLesson.of(labeller(draw(rng)))
+        pictures = draw(rng)
+        return AttributeLesson.of(labeller(repaint(pictures, rng) if repaint else pictures))
 
     return lesson
 

@@ -55,6 +55,11 @@ def pack_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_painted_faces_need_teachers(pack_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="--painters needs --teachers"):
+        run_attributes(RunOptions(pack_folder, tmp_path, 1), painters=tmp_path)
+
+
 def test_train_export_and_start_from_the_file(pack_folder: Path, tmp_path: Path) -> None:
     work = tmp_path / "attributes"
     run_attributes(RunOptions(pack_folder, work, 2, threads=1, batch=4))

@@ -15,6 +15,7 @@ from deid_ops.anchors.bank import load_bank
 from deid_ops.diffuse.denoiser import Denoiser
 from deid_ops.identity.encoders import Encoder
 from deid_ops.inference.session import Runtime
+from deid_ops.swap.aim import aim_each
 from deid_ops.swap.conditions import FaceConditions
 from deid_ops.swap.crop import apply_matrices, crop_matrices, invert_matrices, warp_crop
 from deid_ops.swap.generator import Generator
@@ -77,7 +78,7 @@ def test_aiming_brings_the_painted_face_nearer_to_what_was_read() -> None:
     runtime = Runtime(threads=1)
     swap = Generator(str(WEIGHTS / "generator.onnx"), str(WEIGHTS / "attributes.onnx"), runtime)
     told = swap.read(crops)
-    aimed = swap.aim(crops, told, anchors)
+    aimed = aim_each(swap, crops, told, anchors)
     assert np.array_equal(aimed.detail_rms, told.detail_rms)
 
     def missed_px(conditions: FaceConditions) -> float:

@@ -23,7 +23,9 @@ class Blend:
         self.n_read = len(crops_bgr)
         return FaceConditions.blank(len(crops_bgr))
 
-    def aim(self, crops_bgr: U8, conditions: FaceConditions, anchors_unit: F32) -> FaceConditions:
+    def missed_px(
+        self, crops_bgr: U8, wanted: FaceConditions, told: FaceConditions, anchors_unit: F32
+    ) -> F32:
         raise AssertionError("how an anchor looks does not depend on half a degree of pose")
 
     def __call__(self, crops_bgr: U8, conditions: FaceConditions, anchors_unit: F32) -> U8:

@@ -60,7 +60,7 @@ class PaintsGrey:
     def read(self, crops_bgr):
         raise AssertionError("the originals are gone: their conditions were read by the swap")
 
-    def aim(self, crops_bgr, conditions, anchors_unit):
+    def missed_px(self, crops_bgr, wanted, told, anchors_unit):
         raise AssertionError("what was read is no longer known: the swap has aimed")
 
     def __call__(self, crops_bgr, conditions, anchors_unit):

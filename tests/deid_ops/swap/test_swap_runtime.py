@@ -13,6 +13,7 @@ from deid_ops.diffuse.contract import RATIO_BASE_KEY
 from deid_ops.diffuse.denoiser import Denoiser, normal_noise
 from deid_ops.errors import InvariantError, SetupError
 from deid_ops.inference.session import Runtime
+from deid_ops.swap.aim import aim_each
 from deid_ops.swap.attributes import read_face_shape
 from deid_ops.swap.conditions import FaceConditions
 from deid_ops.swap.contract import FACE_SHAPE_KEY
@@ -84,7 +85,7 @@ def test_conditions_are_read_off_the_original(swap_files) -> None:
 def test_aiming_learns_nothing_of_the_face(swap_files) -> None:
     swap = Generator(swap_files.generator, swap_files.attributes, Runtime(threads=1))
     crops, told, anchors = _faces(2)
-    aimed = swap.aim(crops, told, anchors)
+    aimed = aim_each(swap, crops, told, anchors)
     assert np.abs(aimed.points_px - told.points_px).mean() > 0.1
     other = crops.copy()
     for face, mask in zip(other, told.masks(), strict=True):
@@ -93,7 +94,7 @@ def test_aiming_learns_nothing_of_the_face(swap_files) -> None:
             inside = mask[cell]
             face[cell][inside] = face[cell][inside][::-1]
     assert np.abs(other.astype(int) - crops)[told.masks()].mean() > 20
-    assert np.allclose(aimed.points_px, swap.aim(other, told, anchors).points_px, atol=0.01)
+    assert np.allclose(aimed.points_px, aim_each(swap, other, told, anchors).points_px, atol=0.01)
     painted = swap(crops, aimed, anchors)
     assert not np.array_equal(painted, swap(crops, told, anchors))
 
