@@ -24,7 +24,7 @@ def tracks_of(boxes):
 
 
 class Painter:
-    """Reads a crop's brightness as its conditions, is aimed 1 px off, paints the anchor's number."""
+    """Reads a crop's brightness as its conditions, paints the anchor's number, 1 px off."""
 
     def __init__(self):
         self.batches = []

@@ -62,7 +62,7 @@ def test_a_known_track_costs_less_and_keeps_what_was_learnt():
 
 
 def test_single_frames_move_eyes_and_lips_alone():
-    """One bright frame in a long track: its face keeps its place, its eyes and lips are aimed at."""
+    """One bright frame in a long track: its face keeps its place, eyes and lips are aimed at."""
     aim = Aim(Painter())
     track = np.zeros(MEMORY_FACES, np.int32)
     aim(*faces(np.zeros(MEMORY_FACES), np.zeros(MEMORY_FACES)), track)
