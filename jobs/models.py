@@ -168,9 +168,12 @@ def ladder_guards(
         calibration: thresholds of both.
     """
     name, encoder = judge
-    guards = [Guard(name, encoder.embed, encoder.dim, calibration, config.replace.judge_far)]
+    asked = config.replace
+    far, distance = asked.judge_far, asked.track_distance_min
+    guards = [Guard(name, encoder.embed, encoder.dim, calibration, far, distance)]
     if own is not None and OWN_ENCODER in calibration.encoders:
-        guards.append(Guard(OWN_ENCODER, own.embed, own.dim, calibration, config.replace.own_far))
+        far, distance = asked.own_far, asked.own_track_distance_min
+        guards.append(Guard(OWN_ENCODER, own.embed, own.dim, calibration, far, distance))
     return tuple(guards)
 
 
@@ -244,7 +247,7 @@ def ladder_params(config: JobConfig) -> LadderParams:
         other_anchors=section.other_anchors,
         noise_strengths=section.noise_strengths,
         track_share_for_other_anchor=section.other_anchor_share,
-        track_distance_min=section.track_distance_min,
+        track_apart_min=section.track_apart_min,
     )
 
 

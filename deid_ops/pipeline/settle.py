@@ -53,6 +53,9 @@ class Guard:
     dim: int  # numbers of one vector
     calibration: Calibration
     far: float
+    # Cosine distance that the mean vectors of a track's faces and originals must keep, or another
+    # anchor is tried; different people are at 1 on average.
+    track_distance_min: float
 
 
 def embed_for(guards: Sequence[Guard]) -> EmbedFaces:
@@ -97,6 +100,7 @@ def settle_segment(
     for attempt in params.attempts():
         if ladder.is_useful(attempt):
             ladder.climb(attempt)
+    ladder.refuse_near_tracks()
     accepted_in: list[Attempt | None] = [None] * len(tracks)
     failures: list[Reason | None] = [None] * len(tracks)
     for face, row in enumerate(swapped.crops.row):
@@ -170,7 +174,7 @@ class _Ladder:
         """Generate, diffuse and judge the faces that this try is for."""
         moves = self.params.moves_anchor(attempt)
         again = faces_to_retry(
-            self._accepted(), self.track, self._track_distance(), attempt, self.params
+            self._accepted(), self.track, self._track_apart(), attempt, self.params
         )
         faces = np.flatnonzero(again)
         if moves:
@@ -184,6 +188,12 @@ class _Ladder:
         self._judge(faces, crops, attempt)
         if before is not None:
             self._undo_where_worse(before)
+
+    def refuse_near_tracks(self) -> None:
+        """Refuse all faces of tracks that no try has brought away from their people."""
+        near = self._track_apart() < self.params.track_apart_min
+        for face in np.flatnonzero(near[self.track]):
+            self.accepted_in[face], self.failure[face] = None, Reason.TOO_CLOSE
 
     def _accepted(self) -> Bool:
         return np.array([a is not None for a in self.accepted_in], dtype=np.bool_)
@@ -214,11 +224,10 @@ class _Ladder:
                 self.failure[face] = before.failure[k]
 
     def _merit(self) -> F32:
-        distance = self._track_distance()
-        return track_merit(self._accepted(), self.track, distance, self.params)
+        return track_merit(self._accepted(), self.track, self._track_apart())
 
-    def _track_distance(self) -> F32:
-        """Return [t] how far each track's mean is from the originals' mean, nearest guard."""
+    def _track_apart(self) -> F32:
+        """Return [t] how far tracks are from their people, of what guards ask for; the least."""
         tracks = np.arange(int(self.track.max(initial=-1)) + 1)
         nearest = np.full(len(tracks), np.inf, dtype=np.float32)
         for guard, columns in self._columns():
@@ -231,7 +240,8 @@ class _Ladder:
                 mean, other = originals[here].mean(axis=0), outputs[here].mean(axis=0)
                 norms = float(np.linalg.norm(mean) * np.linalg.norm(other))
                 apart = 1.0 - float(mean @ other) / norms if norms > 0 else 0.0
-                nearest[track] = min(nearest[track], apart)
+                share = apart / max(guard.track_distance_min, 1e-6)
+                nearest[track] = min(nearest[track], share)
         return nearest
 
     def _columns(self) -> Iterator[tuple[Guard, slice]]:

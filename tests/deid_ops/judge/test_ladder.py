@@ -178,15 +178,15 @@ def test_single_failures_in_a_long_track_skip_the_anchor_step():
 def test_a_track_that_is_near_as_a_whole_takes_another_anchor_and_the_best_one_stays():
     other, stronger = PARAMS.attempts()[1:]
     track, all_stand = np.int32([0, 0, 1]), np.ones(3, bool)
-    near = np.float32([PARAMS.track_distance_min - 0.01, PARAMS.track_distance_min])
+    near = np.float32([0.99, 1.0])
     assert faces_to_retry(all_stand, track, near, other, PARAMS).tolist() == [True, True, False]
     assert not faces_to_retry(all_stand, track, near, stronger, PARAMS).any()
-    merit = track_merit(all_stand, track, near, PARAMS)
+    merit = track_merit(all_stand, track, near)
     assert merit[1] == 2.0
     assert 1.9 < merit[0] < 2.0
     # farther than needed is no better
-    assert (track_merit(all_stand, track, near + 1, PARAMS) == 2.0).all()
-    assert track_merit(np.array([True, False, True]), track, near + 1, PARAMS)[0] == 1.5
+    assert (track_merit(all_stand, track, near + 1) == 2.0).all()
+    assert track_merit(np.array([True, False, True]), track, near + 1)[0] == 1.5
 
 
 @given(

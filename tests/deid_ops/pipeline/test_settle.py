@@ -80,7 +80,7 @@ def settled(first, second, guards=None, original=(1, 0), **params):
         generate=PaintsGrey(second),
         diffuse=None,
         find_again=lambda crops_bgr: np.ones(len(crops_bgr), bool),
-        guards=guards or (Guard("judge", embed, 2, calibration(), 1e-3),),
+        guards=guards or (Guard("judge", embed, 2, calibration(), 1e-3, 0.0),),
     )
     return settle_segment(
         swapped,
@@ -135,8 +135,8 @@ def refuses_200(crop, points):
 
 
 def test_every_guard_may_refuse():
-    first = Guard("judge", embed, 2, calibration(), 1e-3)
-    second = Guard("judge", refuses_200, 3, calibration(), 1e-3)
+    first = Guard("judge", embed, 2, calibration(), 1e-3, 0.0)
+    second = Guard("judge", refuses_200, 3, calibration(), 1e-3, 0.0)
     values = [ANOTHER_PERSON] * 3 + [150]
     outcome = settled(values, values, (first, second), (1, 0, 0, 1, 0), other_anchors=0)
     assert list(outcome.treatment) == [Treatment.REDACTED] * 3 + [Treatment.SWAPPED]
@@ -157,15 +157,32 @@ def half_way(crop, points):
     return np.tile(np.float32([share, (1 - share**2) ** 0.5]), (len(points), 1))
 
 
-@pytest.mark.parametrize(("minimum", "grey_value"), [(0.75, 190), (0.4, 200)])
-def test_a_track_that_is_near_as_a_whole_gets_the_next_anchor(minimum, grey_value):
-    guards = (Guard("judge", half_way, 2, calibration(), 1e-3),)
-    outcome = settled([200] * N, [190] * N, guards, track_distance_min=minimum)
+@pytest.mark.parametrize(("asked", "grey_value"), [(0.75, 190), (0.4, 200)])
+def test_a_track_that_is_near_as_a_whole_gets_the_next_anchor(asked, grey_value):
+    guards = (Guard("judge", half_way, 2, calibration(), 1e-3, asked),)
+    outcome = settled([200] * N, [190] * N, guards)
     assert outcome.crops.crops_bgr[:, 0, 0, 0].tolist() == [grey_value] * N
     # where no anchor is far enough, the best one stays
-    assert set(settled([190] * N, [200] * N, guards, track_distance_min=1.5).treatment) == {
-        Treatment.SWAPPED
-    }
+    guards = (Guard("judge", half_way, 2, calibration(), 1e-3, 1.2),)
+    assert settled([200] * N, [190] * N, guards).crops.crops_bgr[0, 0, 0, 0] == 190
+
+
+def test_a_track_that_stays_near_is_redacted_although_each_face_is_beyond_its_threshold():
+    guards = (Guard("judge", half_way, 2, calibration(), 1e-3, 1.0),)
+    for least, treatment in ((0.45, Treatment.SWAPPED), (0.55, Treatment.REDACTED)):
+        outcome = settled([200] * N, [200] * N, guards, track_apart_min=least)
+        assert set(outcome.treatment) == {treatment}
+    assert set(outcome.reason) == {Reason.TOO_CLOSE}
+    assert len(outcome.crops) == 0
+
+
+def test_every_guard_asks_for_its_own_distance():
+    lax, strict = (Guard("judge", half_way, 2, calibration(), 1e-3, d) for d in (0.4, 0.75))
+    original = (1, 0, 1, 0)
+    both = settled([200] * N, [190] * N, (lax, strict), original)
+    assert set(both.crops.crops_bgr[:, 0, 0, 0].tolist()) == {190}
+    alike = settled([200] * N, [190] * N, (lax, lax), original)
+    assert set(alike.crops.crops_bgr[:, 0, 0, 0].tolist()) == {200}
 
 
 def test_many_faces_are_generated_in_batches(monkeypatch):
