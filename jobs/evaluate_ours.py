@@ -20,8 +20,9 @@ from deid_ops.errors import SetupError
 from deid_ops.identity.vectors import unit_rows
 from deid_ops.judge.ladder import gate_faces
 from deid_ops.metrics.faceset import FaceSet
+from deid_ops.pipeline.guards import embed_for
 from deid_ops.pipeline.place import place_segment
-from deid_ops.pipeline.settle import ReplaceModels, embed_for, settle_segment
+from deid_ops.pipeline.settle import ReplaceModels, settle_segment
 from deid_ops.pipeline.swap import Painter, swap_segment
 from deid_ops.redact.fill import CodeRange, Extent, RedactParams, draw_noise, fill_packed
 from deid_ops.swap.aim import aim_each

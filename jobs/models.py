@@ -27,7 +27,7 @@ from deid_ops.judge.audit import AuditParams
 from deid_ops.judge.calibration import Calibration
 from deid_ops.judge.ladder import LadderParams
 from deid_ops.metrics.utility import AttributeReader
-from deid_ops.pipeline.settle import Guard
+from deid_ops.pipeline.guards import Guard
 from deid_ops.redact.fill import RedactParams
 from deid_ops.track.params import TrackParams
 from deid_ops.types import U8, Bool

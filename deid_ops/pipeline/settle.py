@@ -7,13 +7,12 @@ light are the same; it can only lose information about the original, never regai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from deid_ops.errors import InvariantError
-from deid_ops.judge.calibration import Calibration
 from deid_ops.judge.distances import FaceDistances, face_distances
 from deid_ops.judge.ladder import (
     Attempt,
@@ -23,7 +22,8 @@ from deid_ops.judge.ladder import (
     settle,
     track_merit,
 )
-from deid_ops.pipeline.swap import EmbedFaces, Painter, SwappedFaces, crop_landmarks
+from deid_ops.pipeline.guards import Guard, columns_of, track_apart
+from deid_ops.pipeline.swap import Painter, SwappedFaces, crop_landmarks
 from deid_ops.swap.conditions import FaceConditions
 from deid_ops.types import F32, I32, I64, U8, Bool, FaceCrops, FaceTracks, Reason, Treatment
 
@@ -38,33 +38,6 @@ FindAgain = Callable[[U8], Bool]
 
 #: (track, anchor number) -> unit vector [d], or None where no further anchor is admissible
 AnchorOfTrack = Callable[[int, int], F32 | None]
-
-
-@dataclass(frozen=True)
-class Guard:
-    """An encoder that may refuse a replacement, with its thresholds.
-
-    The first is a judge. Others can only refuse more: they may even be networks that the generator
-    was trained against, which a judge may not.
-    """
-
-    name: str
-    embed: EmbedFaces
-    dim: int  # numbers of one vector
-    calibration: Calibration
-    far: float
-    # Cosine distance that the mean vectors of a track's faces and originals must keep, or another
-    # anchor is tried; different people are at 1 on average.
-    track_distance_min: float
-
-
-def embed_for(guards: Sequence[Guard]) -> EmbedFaces:
-    """Return (image, landmarks [n, 5, 2]) -> all guards' vectors side by side, [n, sum of d]."""
-
-    def embed(image: U8, points: F32) -> F32:
-        return np.concatenate([guard.embed(image, points) for guard in guards], axis=1)
-
-    return embed
 
 
 @dataclass(frozen=True)
@@ -227,30 +200,7 @@ class _Ladder:
         return track_merit(self._accepted(), self.track, self._track_apart())
 
     def _track_apart(self) -> F32:
-        """Return [t] how far tracks are from their people, of what guards ask for; the least."""
-        tracks = np.arange(int(self.track.max(initial=-1)) + 1)
-        nearest = np.full(len(tracks), np.inf, dtype=np.float32)
-        for guard, columns in self._columns():
-            originals, outputs = (
-                guard.calibration.centred(guard.name, vectors[:, columns])
-                for vectors in (self.original, self.seen)
-            )
-            for track in np.unique(self.track):
-                here = self.track == track
-                mean, other = originals[here].mean(axis=0), outputs[here].mean(axis=0)
-                norms = float(np.linalg.norm(mean) * np.linalg.norm(other))
-                apart = 1.0 - float(mean @ other) / norms if norms > 0 else 0.0
-                share = apart / max(guard.track_distance_min, 1e-6)
-                nearest[track] = min(nearest[track], share)
-        return nearest
-
-    def _columns(self) -> Iterator[tuple[Guard, slice]]:
-        """Yield the guards with their columns of the vectors."""
-        column = 0
-        for guard in self.models.guards:
-            width = guard.dim
-            yield guard, slice(column, column + width)
-            column += width
+        return track_apart(self.models.guards, self.original, self.seen, self.track)
 
     def _with_anchor(self, faces: I64, number: int) -> I64:
         """Return those of the faces whose track has an anchor of that number."""
@@ -294,7 +244,7 @@ class _Ladder:
     def _distances(self, faces: I64, crops: U8) -> list[FaceDistances]:
         """Return what each guard sees between the crops and their originals; keep its vectors."""
         found = []
-        for guard, columns in self._columns():
+        for guard, columns in columns_of(self.models.guards):
             self.seen[faces, columns] = np.concatenate(
                 [guard.embed(c, p[None]) for c, p in zip(crops, self.points[faces], strict=True)]
             )

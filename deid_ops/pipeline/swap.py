@@ -81,7 +81,7 @@ def swap_segment(
         rows: [k] rows of `tracks` to replace; all have landmarks.
         anchor_by_track: [t, d] unit vectors of the identities to show.
         generate: the generator.
-        embed: what the ladder's guards make of an original, see `settle.embed_for`.
+        embed: what the ladder's guards make of an original, see `guards.embed_for`.
         batch_faces: faces handed to the generator at once.
     """
     order = rows[np.argsort(tracks.frame_index[rows], kind="stable")]

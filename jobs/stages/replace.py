@@ -8,7 +8,8 @@ import numpy as np
 
 from deid_ops.diffuse.noise import SECRET_BYTES, TrackNoise
 from deid_ops.judge.ladder import gate_faces
-from deid_ops.pipeline.settle import Guard, ReplaceModels, embed_for, settle_segment
+from deid_ops.pipeline.guards import Guard, embed_for
+from deid_ops.pipeline.settle import ReplaceModels, settle_segment
 from deid_ops.pipeline.swap import SwappedFaces, swap_segment
 from deid_ops.swap.crop import CROP_SIZE_PX
 from deid_ops.types import F32, FaceCrops, FaceTracks, Reason, Treatment

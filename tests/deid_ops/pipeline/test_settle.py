@@ -7,7 +7,8 @@ from deid_ops.errors import InvariantError
 from deid_ops.judge.calibration import FARS, Calibration, CalibrationRow, OperatingPoint
 from deid_ops.judge.ladder import LadderParams
 from deid_ops.pipeline import settle as settle_module
-from deid_ops.pipeline.settle import Guard, ReplaceModels, embed_for, settle_segment
+from deid_ops.pipeline.guards import Guard, embed_for
+from deid_ops.pipeline.settle import ReplaceModels, settle_segment
 from deid_ops.pipeline.swap import SwappedFaces
 from deid_ops.swap.conditions import FaceConditions
 from deid_ops.swap.layout import N_POINTS

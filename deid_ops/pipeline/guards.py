@@ -1,0 +1,77 @@
+"""The encoders that may refuse a replacement, and what they see of whole tracks.
+
+Vectors of several guards lie side by side: `[n, sum of their dims]`, in the order of the guards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from deid_ops.judge.calibration import Calibration
+from deid_ops.pipeline.swap import EmbedFaces
+from deid_ops.types import F32, I32, U8
+
+
+@dataclass(frozen=True)
+class Guard:
+    """An encoder that may refuse a replacement, with its thresholds.
+
+    The first is a judge. Others can only refuse more: they may even be networks that the generator
+    was trained against, which a judge may not.
+    """
+
+    name: str
+    embed: EmbedFaces
+    dim: int  # numbers of one vector
+    calibration: Calibration
+    far: float
+    # Cosine distance that the mean vectors of a track's faces and originals must keep, or another
+    # anchor is tried; different people are at 1 on average.
+    track_distance_min: float
+
+
+def embed_for(guards: Sequence[Guard]) -> EmbedFaces:
+    """Return (image, landmarks [n, 5, 2]) -> all guards' vectors side by side, [n, sum of d]."""
+
+    def embed(image: U8, points: F32) -> F32:
+        return np.concatenate([guard.embed(image, points) for guard in guards], axis=1)
+
+    return embed
+
+
+def columns_of(guards: Sequence[Guard]) -> Iterator[tuple[Guard, slice]]:
+    """Yield the guards with their columns of vectors side by side."""
+    column = 0
+    for guard in guards:
+        yield guard, slice(column, column + guard.dim)
+        column += guard.dim
+
+
+def track_apart(guards: Sequence[Guard], originals: F32, outputs: F32, track: I32) -> F32:
+    """Return how far each track is from its person, of what a guard asks for; the least of them.
+
+    Args:
+        guards: who looks.
+        originals: [n, d] vectors of all guards side by side.
+        outputs: [n, d] of what stands there now.
+        track: [n] of each face.
+
+    Returns:
+        [t] of tracks 0 to the highest number; infinite where a track has no face.
+    """
+    least = np.full(int(track.max(initial=-1)) + 1, np.inf, dtype=np.float32)
+    for guard, columns in columns_of(guards):
+        before, after = (
+            guard.calibration.centred(guard.name, vectors[:, columns])
+            for vectors in (originals, outputs)
+        )
+        for number in np.unique(track):
+            here = track == number
+            mean, other = before[here].mean(axis=0), after[here].mean(axis=0)
+            norms = float(np.linalg.norm(mean) * np.linalg.norm(other))
+            distance = 1.0 - float(mean @ other) / norms if norms > 0 else 0.0
+            least[number] = min(least[number], distance / max(guard.track_distance_min, 1e-6))
+    return least
