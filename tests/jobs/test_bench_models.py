@@ -12,7 +12,7 @@ from random_networks import Files, export_random
 from tiny_fleet import FAST, TINY_FLEET
 
 from deid_ops.inference.graphs import graph_macs
-from deid_ops.swap.aim import ROUNDS_NEW
+from deid_ops.swap.aim import ROUNDS
 from jobs.bench_models import BATCHES, bench_models
 from jobs.cli.app import main
 from jobs.config import load_config
@@ -50,7 +50,7 @@ def test_every_configured_network_has_its_row(clip: Path, files: Files) -> None:
         assert row.files == (path.name,)
         assert row.mb == pytest.approx(path.stat().st_size / 1e6)
         # a face is painted to aim, and for good; it is read as it is, and mirrored
-        runs = {"generator": ROUNDS_NEW + 1, "attributes": 2}.get(name, 1)
+        runs = {"generator": ROUNDS + 1, "attributes": 2}.get(name, 1)
         assert row.gflop == pytest.approx(runs * 2 * graph_macs(model, feeds) / 1e3)
         assert (row.item, row.provider) == ("face", "cpu")
     assert rows["second detector"].files == ("pnet.pt", "rnet.pt", "onet.pt")

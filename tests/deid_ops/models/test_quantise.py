@@ -21,7 +21,7 @@ from deid_ops.models.export import export_onnx
 from deid_ops.models.int8_check import differences, failures, quantise_within_limits
 from deid_ops.models.quantise import QUANTISED_KEY, Quantiser, folded, integer_convolutions
 from deid_ops.models.ship import ENCODER
-from deid_ops.swap.aim import ROUNDS_NEW
+from deid_ops.swap.aim import ROUNDS
 from deid_ops.swap.attributes import read_face_shape
 from deid_ops.swap.crop import INNER_MASK
 from deid_ops.train.feeds import faces_of, feeds_of
@@ -54,7 +54,7 @@ def test_feeds_are_those_of_the_job(files: Files, feeds) -> None:
     for name in CONTRACTS:
         wanted = {i.name for i in onnx.load(getattr(files, name)).graph.input}
         assert set(feeds[name][0][0]) == wanted
-        runs = 2 * (ROUNDS_NEW + 1) if name == "generator" else 2  # it paints to aim, and for good
+        runs = 2 * (ROUNDS + 1) if name == "generator" else 2  # it paints to aim, and for good
         faces = 32 if name == "attributes" else 16  # it reads mirrored faces, too
         assert [len(next(iter(f.values()))) for f in feeds[name][0]] == [faces] * runs
     ratios = [float(f["noise_ratio"][0, 0]) for f in feeds["denoiser"][0]]
