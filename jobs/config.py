@@ -84,7 +84,7 @@ class ReplaceSection(Section):
     other_anchors: int = Field(3, ge=0, description="further anchors tried for a failing track")
     other_anchor_share: float = Field(0.1, gt=0, le=1, description="of a track's faces that fail")
     track_distance_min: float = Field(
-        0.95, ge=0, le=2, description="of a track to its person by the judge, else another anchor"
+        1.0, ge=0, le=2, description="of a track to its person by the judge, else another anchor"
     )
     own_track_distance_min: float = Field(
         0.7, ge=0, le=2, description="the same by replace.encoder, which painters learn to avoid"

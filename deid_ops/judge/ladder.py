@@ -46,8 +46,8 @@ class LadderParams:
             faces failed. Below it a new face for the whole track costs more than it gains, and
             only the failing faces go on.
         track_apart_min: a track is redacted where no anchor brings it so far; see `track_apart` in
-            `faces_to_retry`. In a street clip (six releases) of twelve tracks below it, faces of 13
-            px between the eyes, a judge outside the ladder ranked the right person first in ten.
+            `faces_to_retry`. Each of its faces is beyond the thresholds, but an attacker may
+            average them.
         slack_min: distance a face must keep beyond the judge's threshold.
         require_found_again: a replacement in which no face is detected is not a replacement.
     """

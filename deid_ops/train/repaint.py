@@ -1,7 +1,7 @@
 """Painted faces among the lessons of the attribute network, which reads them in the job.
 
 The job paints a face, reads what came out and moves what it tells the painter against the
-difference (`Generator.aim`). What the network misreads of painted faces, and of no other, thus
+difference (`deid_ops/swap/aim.py`). What the network misreads of painted faces, and of no other, thus
 stays in every published face. So some of the pictures of a lesson are painted first, by the shipped
 painters and as the job paints, and the teachers say what shows.
 """
@@ -29,7 +29,7 @@ class Repainter:
         anchors_unit: [m, 128] identities to paint.
         share: of the pictures that are painted.
         diffused_share: of these, that go through the diffusion step and are blended as they are
-            published; the others are as `Generator.aim` reads them.
+            published; the others are as `aim_each` reads them.
     """
 
     paint: Painter
