@@ -1,9 +1,9 @@
 """Painted faces among the lessons of the attribute network, which reads them in the job.
 
 The job paints a face, reads what came out and moves what it tells the painter against the
-difference (`deid_ops/swap/aim.py`). What the network misreads of painted faces, and of no other, thus
-stays in every published face. So some of the pictures of a lesson are painted first, by the shipped
-painters and as the job paints, and the teachers say what shows.
+difference (`deid_ops/swap/aim.py`). What the network misreads of painted faces, and of no other,
+thus stays in every published face. So some of the pictures of a lesson are painted first, by the
+shipped painters and as the job paints, and the teachers say what shows.
 """
 
 from __future__ import annotations
