@@ -20,7 +20,8 @@ class MediaPolicy:
         crf: constant quality on the scale of the encoder, None for its default below.
         preset: speed of the encoder by its own name, None for its default below.
         encoders: codec -> encoder, for example `{"h264": "h264_nvenc"}`, where not the default.
-        n_threads: encoder threads, 0 for one a core.
+        n_threads: encoder threads, 0 for one a core. With one the same frames give the same bytes;
+            with several x264 on a busy machine once in some hundred clips does not.
         strip_audio: leave out audio (voices identify people).
         strip_data: leave out data streams (telemetry, positions) and subtitles.
         strip_metadata: leave out tags and chapters of container and streams (GPS, serial numbers).

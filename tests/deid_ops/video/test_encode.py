@@ -341,7 +341,8 @@ def test_the_same_input_gives_the_same_bytes(make_clip: MakeClip, tmp_path: Path
         contents = []
         for k in range(2):
             (tmp_path / f"{k}{name}").mkdir()
-            _, ((_, out),) = rewrite(path, tmp_path / f"{k}{name}")
+            alone = MediaPolicy(n_threads=1)  # x264's threads are not always exact
+            _, ((_, out),) = rewrite(path, tmp_path / f"{k}{name}", alone)
             contents.append(Path(out).read_bytes())
         assert contents[0] == contents[1]
 
