@@ -168,11 +168,11 @@ def ladder_guards(
         calibration: thresholds of both.
     """
     name, encoder = judge
-    asked = config.replace
-    far, distance = asked.judge_far, asked.track_distance_min
+    limits = config.replace
+    far, distance = limits.judge_far, limits.track_distance_min
     guards = [Guard(name, encoder.embed, encoder.dim, calibration, far, distance)]
     if own is not None and OWN_ENCODER in calibration.encoders:
-        far, distance = asked.own_far, asked.own_track_distance_min
+        far, distance = limits.own_far, limits.own_track_distance_min
         guards.append(Guard(OWN_ENCODER, own.embed, own.dim, calibration, far, distance))
     return tuple(guards)
 

@@ -154,6 +154,7 @@ def run_attributes(
 
 
 def _repainter(folder: Path, threads: int) -> Repainter:
+    """Open the painters, the reader that feeds them and the anchors of an exported folder."""
     runtime = Runtime(threads=threads)
     painter, reader, denoiser = (
         str(folder / f"{name}.onnx") for name in ("generator", "attributes", "denoiser")

@@ -10,7 +10,7 @@ import numpy as np
 
 from deid_ops.errors import InvariantError
 from deid_ops.pipeline.place import PlacedCrops
-from deid_ops.swap.aim import Aim
+from deid_ops.swap.aim import Aim, Aimable
 from deid_ops.swap.conditions import FaceConditions
 from deid_ops.swap.crop import CROP_SIZE_PX, apply_matrices
 from deid_ops.swap.face_mask import drawn_weights
@@ -20,7 +20,7 @@ from deid_ops.types import F32, I32, U8, FaceCrops, FaceTracks
 EmbedFaces = Callable[[U8, F32], F32]
 
 
-class Painter(Protocol):
+class Painter(Aimable, Protocol):
     """The generator, as `deid_ops.swap.generator.Generator` is one."""
 
     def find_points(self, crops_bgr: U8) -> F32:
@@ -28,11 +28,6 @@ class Painter(Protocol):
 
     def read(self, crops_bgr: U8) -> FaceConditions:
         """Read off original crops [n, S, S, 3] what may be known of them."""
-
-    def missed_px(
-        self, crops_bgr: U8, wanted: FaceConditions, told: FaceConditions, anchors_unit: F32
-    ) -> F32:
-        """Return [n, 136, 2] from where landmarks are painted to where they are wanted."""
 
     def __call__(self, crops_bgr: U8, conditions: FaceConditions, anchors_unit: F32) -> U8:
         """Paint the identities [n, d] into the crops."""

@@ -33,7 +33,7 @@ from deid_ops.types import F32, I32, U8
 GAIN = np.float32(0.8)
 ROUNDS = 2  # paintings before the one that counts; each costs a painting and a reading
 MEMORY_FACES = 60  # a head that has turned meets other errors than two seconds before
-RIGID_OWN_SHARE = 0.5
+RIGID_OWN_SHARE = 0.5  # of a frame's own correction where a face does not move by itself
 _MOVING = ("left_eye", "right_eye", "left_iris", "right_iris", "outer_lips", "inner_lips")
 
 
@@ -54,7 +54,7 @@ class Aimable(Protocol):
     def missed_px(
         self, crops_bgr: U8, wanted: FaceConditions, told: FaceConditions, anchors_unit: F32
     ) -> F32:
-        """Return [n, 136, 2] from where landmarks are painted to where they are wanted."""
+        """Return [n, 136, 2] px from where landmarks are painted to where they are wanted."""
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Aim:
     """The corrections of tracks whose faces come in batches, in the order of their frames.
 
     Attributes:
-        paint: the generator.
+        paint: the generator; is asked for nothing but what it missed.
 
     Example:
         >>> aim = Aim(generator)  # doctest: +SKIP
@@ -87,15 +87,15 @@ class Aim:
         Raises:
             InvariantError: a shape or a length differs.
         """
-        own = aim_each(self.paint, crops_bgr, read, anchors_unit).points_px - read.points_px
-        moved = np.array(own)
+        own_px = aim_each(self.paint, crops_bgr, read, anchors_unit).points_px - read.points_px
+        mean_px = np.empty_like(own_px)
         for row, track in enumerate(tracks.tolist()):
-            mean = self._learn(track, own[row])
-            moved[row] = mean + _OWN_SHARE * (own[row] - mean)
-        return FaceConditions(read.points_px + moved, read.detail_rms)
+            mean_px[row] = self._learn(track, own_px[row])
+        moved_px = mean_px + _OWN_SHARE * (own_px - mean_px)
+        return FaceConditions(read.points_px + moved_px, read.detail_rms)
 
     def _learn(self, track: int, own_px: F32) -> F32:
-        """Take a face's own correction [136, 2]; return its track's average."""
+        """Take a face's own correction [136, 2] px; return its track's average so far."""
         seen = self._seen[track] = self._seen.get(track, 0) + 1
         mean = self._mean_px.get(track, np.zeros_like(own_px))
         mean = mean + (own_px - mean) / np.float32(min(seen, MEMORY_FACES))
@@ -106,7 +106,7 @@ class Aim:
 def aim_each(
     paint: Aimable, crops_bgr: U8, read: FaceConditions, anchors_unit: F32
 ) -> FaceConditions:
-    """Aim at faces that are on no track, each for itself."""
+    """Return conditions [n] corrected by what each face alone missed; see `Aim` for the rest."""
     told = read
     for _ in range(ROUNDS):
         missed = paint.missed_px(crops_bgr, read, told, anchors_unit)
