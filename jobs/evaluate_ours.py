@@ -22,8 +22,9 @@ from deid_ops.judge.ladder import gate_faces
 from deid_ops.metrics.faceset import FaceSet
 from deid_ops.pipeline.guards import embed_for
 from deid_ops.pipeline.place import place_segment
-from deid_ops.pipeline.settle import ReplaceModels, settle_segment
+from deid_ops.pipeline.settle import settle_segment
 from deid_ops.pipeline.swap import Painter, swap_segment
+from deid_ops.pipeline.trial import ReplaceModels
 from deid_ops.redact.fill import CodeRange, Extent, RedactParams, draw_noise, fill_packed
 from deid_ops.swap.aim import aim_each
 from deid_ops.swap.conditions import FaceConditions
@@ -179,9 +180,11 @@ class OwnReplacement:
         out: U8 = self._denoise(crops, conditions, anchors, strength, secrets.token_bytes)
         return out
 
-    def _painted(self, crops: U8, anchors: F32, strength: float | None) -> tuple[U8, U8]:
+    def _painted(
+        self, crops: U8, anchors: F32, matrices: F32, strength: float | None
+    ) -> tuple[U8, U8]:
         """Return painted crops and how much of each pixel is drawn, of 255."""
-        told = aim_each(self._generate, crops, self._generate.read(crops), anchors)
+        told = aim_each(self._generate, crops, self._generate.read(crops), anchors, matrices)
         out = self._generate(crops, told, anchors)
         if strength is not None:
             out = self._diffuse(out, told, anchors, strength)
@@ -227,8 +230,8 @@ class OwnReplacement:
             enumerate(faces.images_bgr), _as_tracks(faces), rows, self._generate.find_points
         )
         parts = [
-            self._painted(crops[i : i + _BATCH], anchors[i : i + _BATCH], strength)
-            for i in range(0, len(faces), _BATCH)
+            self._painted(crops[part], anchors[part], placed.matrices[part], strength)
+            for part in (slice(i, i + _BATCH) for i in range(0, len(faces), _BATCH))
         ]
         painted, weights = (np.concatenate(p) for p in zip(*parts, strict=True))
         drawn = FaceCrops(rows, painted, placed.matrices, weights)

@@ -106,6 +106,7 @@ def _linked(
         "track_person_id": list(persons),
         "track_anchor_id": np.array(first, np.int32),
         "track_other_anchor_ids": np.array(further, np.int32),
+        "track_anchor_number": np.zeros(len(first), np.int32),
         "track_anchor_distance": np.array([o.distance for o in options], np.float32),
         "box_treatment": treatments,
         "box_reason": reasons,

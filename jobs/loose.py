@@ -23,6 +23,7 @@ from jobs.fingerprint import digest, pipeline_fingerprint
 from jobs.linking import link_wave
 from jobs.models import weights_in_use
 from jobs.plan import plan_recording
+from jobs.records import shown_anchor
 from jobs.rows import Row, tracks_from_row
 from jobs.runners import InlineRunner
 from jobs.sources import SourceCache
@@ -155,10 +156,9 @@ def _refuse_clashes(files: Sequence[Path], out: Path) -> None:
 
 def _sidecar_tracks(row: Row, n_tracks: int) -> list[dict[str, Any]]:
     """Return person and anchor of every track; a box of the audit's repair belongs to no person."""
-    known = zip(row["track_person_id"], row["track_anchor_id"], strict=True)
     tracks = [
-        {"track": t, "person": person, "anchor": int(anchor)}
-        for t, (person, anchor) in enumerate(known)
+        {"track": t, "person": person, "anchor": shown_anchor(row, t)}
+        for t, person in enumerate(row["track_person_id"])
     ]
     nobody = ({"track": t, "person": None, "anchor": -1} for t in range(len(tracks), n_tracks))
     return [*tracks, *nobody]

@@ -245,9 +245,11 @@ def ladder_params(config: JobConfig) -> LadderParams:
         max_turn=section.max_turn,
         max_blur=section.max_blur,
         other_anchors=section.other_anchors,
+        trial_faces=section.trial_faces,
         noise_strengths=section.noise_strengths,
         track_share_for_other_anchor=section.other_anchor_share,
         track_apart_min=section.track_apart_min,
+        steady_share=section.steady_share,
     )
 
 

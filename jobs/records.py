@@ -211,6 +211,7 @@ def linked_row(planned: Row, found: Sequence[Row]) -> Row:
         "track_other_anchor_ids": np.array(
             [a for r in found for a in r["other_anchor_ids"]], np.int32
         ),
+        "track_anchor_number": np.zeros(len(found), np.int32),
         "track_anchor_distance": np.array(
             [-1.0 if r["anchor_distance"] is None else r["anchor_distance"] for r in found],
             np.float32,
@@ -224,7 +225,7 @@ def identity_records(row: Row, run: RunFacts) -> Iterator[Row]:
     """Yield the `identity_audit` rows of a published unit."""
     for judged in row["identity_rows"]:
         track = judged["track"]
-        anchor = int(row["track_anchor_id"][track])
+        anchor = shown_anchor(row, track)
         yield {name: row[name] for name in _WHERE} | judged | {
             "unit_id": row["unit_id"],
             "pipeline_fingerprint": run.pipeline_fingerprint,
@@ -235,15 +236,28 @@ def identity_records(row: Row, run: RunFacts) -> Iterator[Row]:
         }  # fmt: skip
 
 
+def shown_anchor(row: Row, track: int) -> int:
+    """Return the row of the anchor bank that a track shows; -1 where it has none.
+
+    The ladder may have given it another than the person's first.
+    """
+    number = int(row["track_anchor_number"][track])
+    return int(row["track_anchor_id"][track] if number == 0 else _others(row, track)[number - 1])
+
+
+def _others(row: Row, track: int) -> list[int]:
+    """Return the track's further anchors in order of choice."""
+    ids = np.asarray(row["track_other_anchor_ids"]).reshape(len(row["track_anchor_id"]), -1)
+    return [int(anchor) for anchor in ids[track]]
+
+
 def _anchor_facts(row: Row, track: int | None) -> Row:
     if track is None:
         return {"anchor_distance": None, "other_anchor_ids": []}
     distance = float(row["track_anchor_distance"][track])
-    n_tracks = len(row["track_anchor_id"])
-    others = np.asarray(row["track_other_anchor_ids"]).reshape(n_tracks, -1)[track]
     return {
         "anchor_distance": distance if distance >= 0 else None,
-        "other_anchor_ids": others.tolist(),
+        "other_anchor_ids": _others(row, track),
     }
 
 

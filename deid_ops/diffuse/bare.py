@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
+
 from deid_ops.diffuse.denoiser import Denoiser
 from deid_ops.inference.session import Runtime
 from deid_ops.swap.aim import aim_each
@@ -47,7 +49,8 @@ class BarePainter:
             seed: of the noise, which is no secret here.
         """
         told = self._generator.read(crops_bgr)
-        told = aim_each(self._generator, crops_bgr, told, anchors_unit)
+        as_large = np.repeat(np.eye(2, 3, dtype=np.float32)[None], len(crops_bgr), axis=0)
+        told = aim_each(self._generator, crops_bgr, told, anchors_unit, as_large)
         painted = self._generator(crops_bgr, told, anchors_unit)
         if self._denoiser is not None:
             secret = seed.to_bytes(8, "big")

@@ -88,8 +88,11 @@ def clustered_rate(
     The frames of one track are nearly the same picture; counting them as independent makes
     intervals far too narrow. The linearised variance of the ratio estimator gives the design
     effect (W. G. Cochran, Sampling Techniques, 1977, section 9.5), and Wilson's interval is taken
-    at the effective sample size. With no or only hits the number of clusters counts as `n` of the
-    rule of three. `Estimate.n` stays the number of samples.
+    at the effective sample size, with Student's t of the clusters less one for the normal quantile
+    (E. L. Korn and B. I. Graubard, Survey Methodology 24, 1998): a variance estimated from two or
+    three clusters is hardly known, and two people say little about others. With no or only hits
+    the number of clusters counts as `n` of the rule of three. `Estimate.n` stays the number of
+    samples.
 
     Args:
         hits: `[n]` booleans.
@@ -112,10 +115,10 @@ def clustered_rate(
     residual = sums - p * sizes
     variance = n_clusters / (n_clusters - 1) * float(residual @ residual) / n**2
     n_effective = float(np.clip(p * (1 - p) / max(variance, 1e-12), 1.0, n))
-    z = float(stats.norm.ppf(0.5 + confidence / 2))
-    centre = (p + z * z / (2 * n_effective)) / (1 + z * z / n_effective)
-    half = z * np.sqrt(p * (1 - p) / n_effective + z * z / (4 * n_effective**2))
-    half /= 1 + z * z / n_effective
+    t = float(stats.t.ppf(0.5 + confidence / 2, n_clusters - 1))
+    centre = (p + t * t / (2 * n_effective)) / (1 + t * t / n_effective)
+    half = t * np.sqrt(p * (1 - p) / n_effective + t * t / (4 * n_effective**2))
+    half /= 1 + t * t / n_effective
     return Estimate(p, max(0.0, float(centre - half)), min(1.0, float(centre + half)), n)
 
 

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from deid_ops.judge.calibration import Calibration
+from deid_ops.metrics.temporal import temporal_consistency
 from deid_ops.pipeline.swap import EmbedFaces
 from deid_ops.types import F32, I32, U8
+
+STEADY_FACES_MIN = 4  # of fewer, the variation along a track says nothing
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,9 @@ def columns_of(guards: Sequence[Guard]) -> Iterator[tuple[Guard, slice]]:
         column += guard.dim
 
 
-def track_apart(guards: Sequence[Guard], originals: F32, outputs: F32, track: I32) -> F32:
+def track_apart(
+    guards: Sequence[Guard], originals: F32, outputs: F32, track: I32, n_tracks: int
+) -> F32:
     """Return how far each track is from its person, of what a guard asks for; the least of them.
 
     Args:
@@ -67,11 +72,12 @@ def track_apart(guards: Sequence[Guard], originals: F32, outputs: F32, track: I3
         originals: [n, d] vectors of all guards side by side.
         outputs: [n, d] of what stands there now.
         track: [n] of each face.
+        n_tracks: of the segment.
 
     Returns:
-        [t] of tracks 0 to the highest number; infinite where a track has no face.
+        [t]; infinite where a track has no face.
     """
-    least = np.full(int(track.max(initial=-1)) + 1, np.inf, dtype=np.float32)
+    least = np.full(n_tracks, np.inf, dtype=np.float32)
     for guard, columns in columns_of(guards):
         before, after = (
             guard.calibration.centred(guard.name, vectors[:, columns])
@@ -84,3 +90,41 @@ def track_apart(guards: Sequence[Guard], originals: F32, outputs: F32, track: I3
             distance = 1.0 - float(mean @ other) / norms if norms > 0 else 0.0
             least[number] = min(least[number], distance / max(guard.track_distance_min, 1e-6))
     return least
+
+
+def track_steady(
+    guards: Sequence[Guard],
+    originals: F32,
+    outputs: F32,
+    track: I32,
+    n_tracks: int,
+    share: float,
+) -> F32:
+    """Return how much less each track's outputs vary than its originals, of what is asked for.
+
+    Args:
+        guards: who looks; the mean over them counts.
+        originals: [n, d] vectors of all guards side by side.
+        outputs: [n, d] of what stands there now.
+        track: [n] of each face.
+        n_tracks: of the segment.
+        share: the variation (M_tc over all pairs) that is asked for, of the originals'.
+
+    Returns:
+        [t]; infinite where a track has too few faces to tell.
+    """
+    steady = np.full(n_tracks, np.inf, dtype=np.float32)
+    for number in np.unique(track):
+        here = track == number
+        if here.sum() < STEADY_FACES_MIN:
+            continue
+        ratios = []
+        for guard, columns in columns_of(guards):
+            before, after = (
+                temporal_consistency(guard.calibration.centred(guard.name, vectors[here, columns]))
+                for vectors in (originals, outputs)
+            )
+            if before is not None and after is not None:
+                ratios.append(after.all_pairs_mean / max(before.all_pairs_mean, 1e-6))
+        steady[number] = share / max(float(np.mean(ratios)), 1e-6)
+    return steady

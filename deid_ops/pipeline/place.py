@@ -25,12 +25,14 @@ from deid_ops.swap.crop import (
     invert_matrices,
     warp_crop,
 )
-from deid_ops.types import F32, I32, U8, FaceTracks
+from deid_ops.types import F32, I32, U8, Bool, FaceCrops, FaceTracks
 
 #: A network that finds the face further off than this (mean over the five points, in crop pixels)
 #: has misread the crop: the detector's points stay.
 FURTHEST_PX = 0.3 * EYE_DISTANCE_PX
 
+#: A place that lies further from the average with its neighbours, of the eye distance, has jumped.
+JUMP_SHARE = 0.3
 
 #: crops [n, S, S, 3] -> eyes, nose and mouth corners [n, 5, 2] in their pixels
 FindPoints = Callable[[U8], F32]
@@ -50,6 +52,29 @@ def place_segment(
     placed = PlacedCrops(tracks, rows, find_points)
     crops = [crop for index, image in frames for crop in placed.add(index, image)]
     return np.stack([*crops, *placed.finish()]), placed
+
+
+def lies_on_face(tracks: FaceTracks, crops: FaceCrops) -> Bool:
+    """Tell which replacements cover the eyes, nose and mouth that a detector or the track found.
+
+    A crop is placed by what the painter's network sees in it. Where that and the detector disagree
+    by more than the mask is wide, half of somebody's face would stay, and a guard that looks at the
+    crop would not see it.
+
+    Args:
+        tracks: all boxes of the segment.
+        crops: [k] of some of them.
+
+    Returns:
+        [k].
+    """
+    points = apply_matrices(crops.crop_from_frame, tracks.landmarks_xy_px[crops.row])
+    k, size = len(crops), crops.crops_bgr.shape[1]
+    x, y = np.rint(points).astype(np.int64).transpose(2, 0, 1)
+    inside = ((x >= 0) & (x < size) & (y >= 0) & (y < size)).all(axis=1)
+    x, y = np.clip(x, 0, size - 1), np.clip(y, 0, size - 1)
+    drawn = crops.weight[np.arange(k)[:, None], y, x] > 0
+    return np.asarray(inside & drawn.all(axis=1))
 
 
 class PlacedCrops:
@@ -114,7 +139,16 @@ class PlacedCrops:
         return [warp_crop(image, matrix) for matrix in self.matrices[here]]
 
     def _smoothed(self, points: F32, here: slice) -> F32:
-        return self.neighbours.smoothed(points, here, moving=True)
+        """Average places with those of neighbouring frames, but where a track jumps.
+
+        Behind another head a track may go on with that head: the average lies on neither.
+        """
+        own = points[here]
+        smooth = self.neighbours.smoothed(points, here, moving=True)
+        moved_px = np.linalg.norm(smooth - own, axis=2).mean(axis=1)
+        eyes_px = np.linalg.norm(own[:, 0] - own[:, 1], axis=1)
+        jumps = (moved_px > JUMP_SHARE * eyes_px)[:, None, None]
+        return np.where(jumps, own, smooth)
 
     def _seen(self, image: U8, here: slice) -> F32:
         """Return the five points [n, 5, 2] of a frame's faces, in its pixels."""

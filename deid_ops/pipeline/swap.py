@@ -12,7 +12,7 @@ from deid_ops.errors import InvariantError
 from deid_ops.pipeline.place import PlacedCrops
 from deid_ops.swap.aim import Aim, Aimable
 from deid_ops.swap.conditions import FaceConditions
-from deid_ops.swap.crop import CROP_SIZE_PX, apply_matrices
+from deid_ops.swap.crop import CROP_SIZE_PX, TEMPLATE_PX
 from deid_ops.swap.face_mask import drawn_weights
 from deid_ops.types import F32, I32, U8, FaceCrops, FaceTracks
 
@@ -86,9 +86,15 @@ def swap_segment(
     return pending.finish()
 
 
-def crop_landmarks(tracks: FaceTracks, crops: FaceCrops) -> F32:
-    """Return the five points [k, 5, 2] of each crop's face, in crop pixels."""
-    return apply_matrices(crops.crop_from_frame, tracks.landmarks_xy_px[crops.row])
+def embed_crop(embed: EmbedFaces, crop_bgr: U8) -> F32:
+    """Return the vectors [1, d] of the face in a crop [S, S, 3], original or painted.
+
+    Both are looked at where the painter found the face, which the crop's place says. A detector's
+    points lie off the face on tilted heads, by a fifth of the eye distance and more, and where an
+    encoder sees a face and its replacement equally askew it finds them alike: single faces of a
+    replaced track were redacted for it.
+    """
+    return embed(crop_bgr, TEMPLATE_PX[None])
 
 
 class _Pending:
@@ -129,17 +135,14 @@ class _Pending:
     def add(self, index: int, image: U8) -> None:
         """Take a frame's faces."""
         placed, known = self.placed, self.placed.n_cut
-        self.waiting += placed.add(index, image)
-        here = placed.rows[placed.n_cut : placed.n_seen]
-        if len(here):
-            self.originals.append(self.embed(image, self.tracks.landmarks_xy_px[here]))
+        self._take(placed.add(index, image))
         if placed.n_cut - self.n_read >= self.batch_faces:
             self._paint(known)  # those that were cut last may have neighbours in the next frame
 
     def finish(self) -> SwappedFaces:
         """Return everything collected."""
         placed = self.placed
-        self.waiting += placed.finish()
+        self._take(placed.finish())
         if placed.n_cut == 0:
             return SwappedFaces.none()
         self._paint(placed.n_cut)
@@ -147,6 +150,11 @@ class _Pending:
         weight = drawn_weights(told.masks())
         crops = FaceCrops(placed.rows, np.concatenate(self.done), placed.matrices, weight)
         return SwappedFaces(crops, told, np.concatenate(self.originals))
+
+    def _take(self, originals_bgr: list[U8]) -> None:
+        """Keep crops until they are painted, and what the guards see in them."""
+        self.waiting += originals_bgr
+        self.originals += [embed_crop(self.embed, crop) for crop in originals_bgr]
 
     def _paint(self, stop: int) -> None:
         """Read everything that was cut, paint up to row `stop`."""
@@ -167,7 +175,7 @@ class _Pending:
         anchors = self.anchor_by_track[tracks]
         crops = np.stack(self.waiting[: stop - here.start])
         del self.waiting[: stop - here.start]
-        told = self.aim(crops, told, anchors, tracks)
+        told = self.aim(crops, told, anchors, self.placed.matrices[here], tracks)
         self.told.append(told)
         self.done.append(self.generate(crops, told, anchors))
         self.n_painted = stop

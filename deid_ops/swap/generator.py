@@ -16,7 +16,7 @@ from deid_ops.swap.conditions import (
     to_planes,
 )
 from deid_ops.swap.contract import GENERATOR, IDENTITY_DIM
-from deid_ops.swap.crop import CROP_SIZE_PX
+from deid_ops.swap.crop import CROP_SIZE_PX, as_shown
 from deid_ops.swap.face_mask import face_masks
 from deid_ops.swap.layout import five_points
 from deid_ops.swap.retarget import retarget
@@ -36,7 +36,8 @@ class Generator:
 
     Example:
         >>> swap = Generator("generator.onnx", "attributes.onnx")  # doctest: +SKIP
-        >>> told = aim_each(swap, crops_bgr, swap.read(crops_bgr), anchors_unit)  # doctest: +SKIP
+        >>> told = swap.read(crops_bgr)  # doctest: +SKIP
+        >>> told = aim_each(swap, crops_bgr, told, anchors_unit, matrices)  # doctest: +SKIP
         >>> swap(crops_bgr, told, anchors_unit).shape  # doctest: +SKIP
         (7, 128, 128, 3)
     """
@@ -79,7 +80,12 @@ class Generator:
         return retarget(self._attributes.shape, seen.points_px, seen.pose_deg, seen.expression)
 
     def missed_px(
-        self, crops_bgr: U8, wanted: FaceConditions, told: FaceConditions, anchors_unit: F32
+        self,
+        crops_bgr: U8,
+        wanted: FaceConditions,
+        told: FaceConditions,
+        anchors_unit: F32,
+        crop_from_frame: F32,
     ) -> F32:
         """Return how far landmarks are from where they are painted to where they should be.
 
@@ -88,6 +94,7 @@ class Generator:
             wanted: of the original faces.
             told: what they are painted from.
             anchors_unit: [n, 128].
+            crop_from_frame: [n, 2, 3], where they will lie; see `as_shown`.
 
         Returns:
             [n, 136, 2], as the attribute network sees it.
@@ -95,7 +102,7 @@ class Generator:
         Raises:
             InvariantError: a shape or a length differs.
         """
-        painted = self(crops_bgr, told, anchors_unit)
+        painted = as_shown(self(crops_bgr, told, anchors_unit), crop_from_frame)
         return wanted.points_px - self._posed_mean_face(to_planes(painted))
 
     def __call__(self, crops_bgr: U8, conditions: FaceConditions, anchors_unit: F32) -> U8:

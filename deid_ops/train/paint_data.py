@@ -30,6 +30,16 @@ class PaintData:
     identity_unit: F32  # [n, 128]
     anchors_unit: F32  # [m, 128], may be empty
     shape: FaceShape  # on which landmarks are retargeted
+    rows_by_source: tuple[I64, ...]  # each one's rows; none is empty
+
+    def draw_rows(self, n: int, rng: np.random.Generator) -> I64:
+        """Draw `n` rows, each source equally often.
+
+        Of 27,000 faces of the shipped weights one in seven is of a portrait as large as what is
+        painted; where these were drawn as seldom, a painter forgot them first.
+        """
+        source = rng.integers(0, len(self.rows_by_source), n)
+        return np.array([rng.choice(self.rows_by_source[s]) for s in source], dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +73,7 @@ def load_paint_data(
     columns = pack.columns
     mesh, expression = np.asarray(columns["mesh_xyz_px"][rows]), columns["expression"][rows]
     pose = pose_labels(mesh, shape, expression)
+    source = np.asarray(columns["source_index"][rows])
     return PaintData(
         np.asarray(columns["crops_rgb"][rows]),
         np.asarray(columns["inside_bits"][rows]),
@@ -73,6 +84,7 @@ def load_paint_data(
         np.asarray(columns["identity_unit"][rows]),
         np.zeros((0, 128), np.float32) if anchors_unit is None else anchors_unit,
         shape,
+        tuple(np.flatnonzero(source == number) for number in np.unique(source)),
     )
 
 

@@ -278,7 +278,7 @@ def _people(
     data: PaintData, config: GeneratorTraining, rng: np.random.Generator, *, swapping: bool
 ) -> _People:
     n = config.batch
-    rows = rng.integers(0, len(data.points_px), n)
+    rows = data.draw_rows(n, rng)
     own = ~(rng.random(n) < config.swapped_share) if swapping else np.ones(n, dtype=bool)
     first, second = pairs_of(own)
     rows[second] = rows[first]

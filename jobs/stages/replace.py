@@ -9,8 +9,9 @@ import numpy as np
 from deid_ops.diffuse.noise import SECRET_BYTES, TrackNoise
 from deid_ops.judge.ladder import gate_faces
 from deid_ops.pipeline.guards import Guard, embed_for
-from deid_ops.pipeline.settle import ReplaceModels, settle_segment
+from deid_ops.pipeline.settle import settle_segment
 from deid_ops.pipeline.swap import SwappedFaces, swap_segment
+from deid_ops.pipeline.trial import ReplaceModels
 from deid_ops.swap.crop import CROP_SIZE_PX
 from deid_ops.types import F32, FaceCrops, FaceTracks, Reason, Treatment
 from jobs.anchoring import Anchors
@@ -122,10 +123,13 @@ class Diffuse:
             self._models,
             self._params,
         )
+        shown = np.array(row["track_anchor_number"])
+        shown[: len(settled.anchor_number)] = settled.anchor_number
         return (
             kept
             | crops_to_row(settled.crops)
             | {
+                "track_anchor_number": shown,
                 "box_treatment": as_strings(settled.treatment),
                 "box_reason": as_strings(settled.reason),
                 "crop_judge_distance": settled.distance_to_original,

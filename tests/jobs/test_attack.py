@@ -64,7 +64,7 @@ class FromAnchor:
         n = len(crops)
         return FaceConditions(np.zeros((n, N_POINTS, 2), np.float32), np.zeros((n, 6), np.float32))
 
-    def missed_px(self, crops, wanted, told, anchors):
+    def missed_px(self, crops, wanted, told, anchors, crop_from_frame):
         assert len(crops) == len(wanted) == len(told) == len(anchors)
         return np.zeros_like(told.points_px)
 

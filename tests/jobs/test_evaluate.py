@@ -121,7 +121,7 @@ class Paints:
         points = np.tile(np.resize(corners, (1, N_POINTS, 2)), (n, 1, 1))
         return FaceConditions(points, np.ones((n, 6), np.float32))
 
-    def missed_px(self, crops, wanted, told, anchors):
+    def missed_px(self, crops, wanted, told, anchors, crop_from_frame):
         assert len(crops) == len(wanted) == len(told) == len(anchors)
         return np.zeros_like(told.points_px)
 

@@ -1,5 +1,7 @@
 """The sidecar of `deid run`: every box has a track, also one that the audit's repair added."""
 
+import json
+
 import numpy as np
 
 from deid_ops.types import BoxOrigin, FaceTracks
@@ -28,6 +30,8 @@ def row_with_a_repair():
         "box_reason": ["replaced", "too_small", "audit_repair"],
         "track_person_id": ["ann", "bob"],
         "track_anchor_id": np.int32([5, -1]),
+        "track_other_anchor_ids": np.int32([6, 7, -1, -1]),
+        "track_anchor_number": np.int32([2, 0]),
         "staged_sha256": "0" * 64,
         "clip_treatment": "anonymized",
         "width_px": 64,
@@ -46,3 +50,5 @@ def test_a_repaired_box_has_a_track_of_nobody(tmp_path):
     sidecar = read_sidecar(tmp_path / "out.mp4.json")
     assert sidecar.person.tolist() == ["ann", "bob", "track 2"]
     assert sidecar.swapped.tolist() == [True, False, False]
+    tracks = json.loads((tmp_path / "out.mp4.json").read_text())["tracks"]
+    assert [t["anchor"] for t in tracks] == [7, -1, -1]  # what is shown, not the first choice

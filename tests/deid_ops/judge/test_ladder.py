@@ -1,16 +1,14 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from deid_ops.errors import InvariantError
 from deid_ops.judge.ladder import (
     LadderParams,
-    faces_to_retry,
     gate_faces,
     judge_faces,
     settle,
     track_merit,
+    tracks_to_move,
 )
 from deid_ops.types import BoxOrigin, FaceTracks, Reason, Treatment
 
@@ -114,111 +112,51 @@ def test_every_judge_must_be_content_and_nan_fails():
 
 def test_attempts_follow_the_configuration():
     params = LadderParams(other_anchors=2, noise_strengths=(1.0, 1.5, 2.0))
-    steps = [(a.number, a.anchor_number, a.noise_strength) for a in params.attempts()]
-    assert steps == [(0, 0, 1.0), (1, 1, 1.0), (2, 2, 1.0), (3, 2, 1.5), (4, 2, 2.0)]
-    reasons = [a.reason for a in params.attempts()]
-    assert reasons[:2] == [Reason.REPLACED, Reason.REPLACED_STRONGER]
+    attempts = [params.first(), *params.with_other_anchors(), *params.with_stronger_noise()]
+    steps = [(a.number, a.anchor_number, a.noise_strength) for a in attempts]
+    assert steps == [(0, 0, 1.0), (1, 1, 1.0), (2, 2, 1.0), (3, None, 1.5), (4, None, 2.0)]
+    assert [a.reason for a in attempts[:2]] == [Reason.REPLACED, Reason.REPLACED_STRONGER]
 
 
-def climb(track, gate, accept, params=PARAMS):
-    """Drive the functions; `accept(attempt number, row, anchor number)` plays all models."""
-    rows = np.flatnonzero([g is None for g in gate])
-    track = np.asarray(track, np.int32)
-    stands = {}  # row -> (attempt, anchor)
-    anchor_of = np.zeros(len(track), int)
-    failures = [None] * len(track)
-    for attempt in params.attempts():
-        ok = np.array([r in stands for r in rows], bool)
-        far = np.full(track.max() + 1, 9.0, np.float32)
-        again = faces_to_retry(ok, track[rows], far, attempt, params)
-        for row in rows if attempt.number == 0 else rows[again]:
-            moves = attempt.noise_strength == params.noise_strengths[0]
-            if moves:
-                anchor_of[row] = attempt.anchor_number
-            stands.pop(row, None)
-            good = accept(attempt.number, int(row), int(anchor_of[row]))
-            verdict = judge_faces(np.float32([0.1 if good else -0.1]), np.array([True]), params)
-            failures[row] = verdict.failure[0]
-            if verdict.accepted[0]:
-                stands[row] = (attempt, int(anchor_of[row]))
-    accepted_in = [stands[i][0] if i in stands else None for i in range(len(track))]
-    anchors = {int(row): anchor for row, (_, anchor) in stands.items()}
-    return settle(gate, accepted_in, failures), anchors
+def moves(accepted, track, apart=9.0, steady=9.0):
+    n = max(track) + 1
+    apart, steady = (np.broadcast_to(np.float32(v), n) for v in (apart, steady))
+    return tracks_to_move(np.array(accepted), np.int32(track), apart, steady, PARAMS).tolist()
 
 
-def test_a_good_first_try_ends_the_ladder():
-    outcome, anchors = climb([0, 0, 1], [None, None, Reason.TOO_SMALL], lambda *_: True)
-    assert outcome == [
-        (Treatment.SWAPPED, Reason.REPLACED),
-        (Treatment.SWAPPED, Reason.REPLACED),
-        (Treatment.REDACTED, Reason.TOO_SMALL),
-    ]
-    assert anchors == {0: 0, 1: 0}
+def test_a_track_moves_when_a_share_of_its_faces_failed():
+    assert moves([True, True, True], [0, 0, 1]) == [False, False]
+    assert moves([True, False, True], [0, 0, 1]) == [True, False]
+    assert moves([True] * 19 + [False], [0] * 20) == [False]  # one in twenty goes on alone
+    assert moves([True] * 18 + [False] * 2, [0] * 20) == [True]
 
 
-def test_a_failing_track_takes_another_anchor_as_a_whole():
-    outcome, anchors = climb([0, 0, 1], [None] * 3, lambda n, r, a: r in {0, 2} or a == 1)
-    assert anchors == {0: 1, 1: 1, 2: 0}
-    reasons = [reason for _, reason in outcome]
-    assert reasons == [Reason.REPLACED_STRONGER, Reason.REPLACED_STRONGER, Reason.REPLACED]
+def test_a_track_moves_when_it_is_near_or_varies_as_a_whole():
+    both = [True, True, True], [0, 0, 2]
+    assert moves(*both, apart=[0.99, 0.5, 1.0]) == [True, False, False]  # nobody is in track 1
+    assert moves(*both, steady=[1.0, 0.5, 0.99]) == [False, False, True]
 
 
-def test_single_failures_in_a_long_track_skip_the_anchor_step():
-    tries = []
+def test_what_is_beyond_that_asked_for_has_no_merit():
+    def merit(accepted, apart, steady):
+        one = np.ones(1, np.float32)
+        return track_merit(np.array(accepted), np.int32([0, 0]), apart * one, steady * one)[0]
 
-    def accept(number, row, anchor):
-        tries.append((number, row))
-        return row != 7
-
-    outcome, _ = climb([0] * 20, [None] * 20, accept)
-    assert [t for t in tries if t[0] > 0] == [(2, 7)]
-    assert outcome[7] == (Treatment.REDACTED, Reason.TOO_CLOSE)
-
-
-def test_a_track_that_is_near_as_a_whole_takes_another_anchor_and_the_best_one_stays():
-    other, stronger = PARAMS.attempts()[1:]
-    track, all_stand = np.int32([0, 0, 1]), np.ones(3, bool)
-    near = np.float32([0.99, 1.0])
-    assert faces_to_retry(all_stand, track, near, other, PARAMS).tolist() == [True, True, False]
-    assert not faces_to_retry(all_stand, track, near, stronger, PARAMS).any()
-    merit = track_merit(all_stand, track, near)
-    assert merit[1] == 2.0
-    assert 1.9 < merit[0] < 2.0
-    # farther than needed is no better
-    assert (track_merit(all_stand, track, near + 1) == 2.0).all()
-    assert track_merit(np.array([True, False, True]), track, near + 1)[0] == 1.5
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=25),
-    st.integers(0, 2**31),
-    st.integers(0, 2),
-)
-def test_every_face_ends_somewhere_and_no_track_shows_two_identities(faces, seed, other_anchors):
-    rng = np.random.default_rng(seed)
-    track = [t for t, _ in faces]
-    gate = [None if ok else Reason.TOO_BLURRED for _, ok in faces]
-    last = {}
-
-    def accept(number, row, anchor):
-        last[row] = bool(rng.random() < 0.6)
-        return last[row]
-
-    outcome, anchors = climb(track, gate, accept, LadderParams(other_anchors=other_anchors))
-    assert len(outcome) == len(faces)
-    for row, (treatment, reason) in enumerate(outcome):
-        if gate[row] is not None:
-            assert (treatment, reason) == (Treatment.REDACTED, gate[row])
-        else:
-            assert (treatment is Treatment.SWAPPED) == last[row] == (row in anchors)
-    for t in set(track):
-        assert len({a for row, a in anchors.items() if track[row] == t}) <= 1
+    full = merit([True, True], 1, 1)
+    assert merit([True, True], 2, 3) == full
+    near, unsteady, refused = (
+        full - merit(*v)
+        for v in (([True, True], 0.9, 1), ([True, True], 1, 0.9), ([True, False], 1, 1))
+    )
+    assert 0 < unsteady < near < refused
 
 
 def test_lengths_must_fit_and_a_gated_face_is_never_swapped():
-    first = PARAMS.attempts()[0]
+    first = PARAMS.first()
     with pytest.raises(InvariantError, match="3 faces, 2 tracks"):
-        faces_to_retry(np.zeros(3, bool), np.zeros(2, np.int32), np.ones(1), first, PARAMS)
+        moves([False] * 3, [0, 0])
+    with pytest.raises(InvariantError, match="trial_faces below 1"):
+        LadderParams(trial_faces=0)
     with pytest.raises(InvariantError, match="gated as too_small"):
         settle([Reason.TOO_SMALL], [first], [None])
     with pytest.raises(InvariantError, match="2 gates, 1 tries"):

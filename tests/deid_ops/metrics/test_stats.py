@@ -68,6 +68,13 @@ def test_independent_samples_in_clusters_keep_the_plain_interval():
     assert clustered.ci_low == pytest.approx(plain.ci_low, abs=2e-3)
 
 
+def test_two_clusters_say_little():
+    hits, two = np.repeat([True, False, True], [90, 10, 100]), np.repeat([0, 1], 100)
+    twenty = np.repeat(np.arange(20), 10)
+    assert clustered_rate(hits, two).ci_low < 0.4
+    assert clustered_rate(hits, twenty).ci_low > 0.7
+
+
 def test_no_hits_in_few_tracks_stay_uncertain():
     estimate = clustered_rate(np.zeros(700, bool), np.repeat(np.arange(7), 100))
     assert (estimate.value, estimate.ci_high, estimate.n) == (0.0, pytest.approx(3 / 7), 700)

@@ -78,7 +78,7 @@ def test_aiming_brings_the_painted_face_nearer_to_what_was_read() -> None:
     runtime = Runtime(threads=1)
     swap = Generator(str(WEIGHTS / "generator.onnx"), str(WEIGHTS / "attributes.onnx"), runtime)
     told = swap.read(crops)
-    aimed = aim_each(swap, crops, told, anchors)
+    aimed = aim_each(swap, crops, told, anchors, np.repeat(matrix[None], 8, axis=0))
     assert np.array_equal(aimed.detail_rms, told.detail_rms)
 
     def missed_px(conditions: FaceConditions) -> float:

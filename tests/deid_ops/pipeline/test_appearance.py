@@ -24,7 +24,12 @@ class Blend:
         return FaceConditions.blank(len(crops_bgr))
 
     def missed_px(
-        self, crops_bgr: U8, wanted: FaceConditions, told: FaceConditions, anchors_unit: F32
+        self,
+        crops_bgr: U8,
+        wanted: FaceConditions,
+        told: FaceConditions,
+        anchors_unit: F32,
+        crop_from_frame: F32,
     ) -> F32:
         raise AssertionError("how an anchor looks does not depend on half a degree of pose")
 

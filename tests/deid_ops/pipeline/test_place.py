@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from made_tracks import tracks_with
 
-from deid_ops.pipeline.place import FURTHEST_PX, place_segment
+from deid_ops.pipeline.place import FURTHEST_PX, lies_on_face, place_segment
 from deid_ops.swap.crop import TEMPLATE_PX, apply_matrices
+from deid_ops.types import FaceCrops
 
 EYES_PX = 24.0
 SHAPE = (TEMPLATE_PX - TEMPLATE_PX.mean(axis=0)) * EYES_PX / 35.0  # a face as the template is
@@ -93,6 +94,25 @@ def test_places_are_averaged_over_neighbours_and_do_not_depend_on_who_else_is_th
     flicker = iter(np.float32([4, -4, 4, -4, 4]))
     _, placed = place(truth, truth, lambda crops: sees_dots(crops) + next(flicker))
     assert off_template_px(truth, placed)[1:-1].max() < 0.4
+
+
+def test_a_track_that_jumps_to_another_head_is_placed_on_it():
+    truth = tracks_of([(f, 0, 60 if f < 3 else 150) for f in range(6)])
+    _, placed = place(truth, truth)
+    assert off_template_px(truth, placed).max() < 0.4
+
+
+def test_a_replacement_beside_what_the_detector_found_is_told_apart():
+    truth = tracks_of([(f, 0, 60) for f in range(4)])
+    crops, placed = place(truth, truth)
+    weight = np.zeros((4, 128, 128), np.uint8)
+    weight[:, 20:116, 16:112] = 255
+    matrices = placed.matrices.copy()
+    matrices[1, 0, 2] += 30  # the crop lies to the left of the face
+    matrices[2, 1, 2] += 6
+    matrices[3, 0, 2] += 300  # or wholly beside it
+    drawn_crops = FaceCrops(placed.rows, crops, matrices, weight)
+    assert lies_on_face(truth, drawn_crops).tolist() == [True, False, True, False]
 
 
 def test_frames_that_never_came_leave_the_others_where_they_are():

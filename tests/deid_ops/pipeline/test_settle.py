@@ -6,10 +6,12 @@ import pytest
 from deid_ops.errors import InvariantError
 from deid_ops.judge.calibration import FARS, Calibration, CalibrationRow, OperatingPoint
 from deid_ops.judge.ladder import LadderParams
-from deid_ops.pipeline import settle as settle_module
-from deid_ops.pipeline.guards import Guard, embed_for
-from deid_ops.pipeline.settle import ReplaceModels, settle_segment
+from deid_ops.pipeline import guards as guards_module
+from deid_ops.pipeline import trial as trial_module
+from deid_ops.pipeline.guards import Guard, embed_for, track_steady
+from deid_ops.pipeline.settle import settle_segment
 from deid_ops.pipeline.swap import SwappedFaces
+from deid_ops.pipeline.trial import ReplaceModels
 from deid_ops.swap.conditions import FaceConditions
 from deid_ops.swap.layout import N_POINTS
 from deid_ops.types import BoxOrigin, FaceCrops, FaceTracks, Reason, Treatment
@@ -61,7 +63,7 @@ class PaintsGrey:
     def read(self, crops_bgr):
         raise AssertionError("the originals are gone: their conditions were read by the swap")
 
-    def missed_px(self, crops_bgr, wanted, told, anchors_unit):
+    def missed_px(self, crops_bgr, wanted, told, anchors_unit, crop_from_frame):
         raise AssertionError("what was read is no longer known: the swap has aimed")
 
     def __call__(self, crops_bgr, conditions, anchors_unit):
@@ -69,16 +71,16 @@ class PaintsGrey:
         return grey(self.values[: len(crops_bgr)])
 
 
-def settled(first, second, guards=None, original=(1, 0), **params):
+def settled(first, second, guards=None, original=(1, 0), painter=None, matrices=None, **params):
     """Settle a track whose first anchor gives grey values `first`, whose second gives `second`."""
     tracks = one_track()
-    matrices = np.tile(np.float32([[1, 0, 0], [0, 1, 0]]), (N, 1, 1))
+    matrices = np.tile(np.eye(2, 3), (N, 1, 1)) if matrices is None else matrices
     weight = np.full(grey(first).shape[:3], 255, np.uint8)
     crops = FaceCrops(np.arange(N), grey(first), matrices, weight)
     told = FaceConditions(np.zeros((N, N_POINTS, 2), np.float32), np.zeros((N, 6), np.float32))
     swapped = SwappedFaces(crops, told, np.tile(np.float32(original), (N, 1)))
     models = ReplaceModels(
-        generate=PaintsGrey(second),
+        generate=painter or PaintsGrey(second),
         diffuse=None,
         find_again=lambda crops_bgr: np.ones(len(crops_bgr), bool),
         guards=guards or (Guard("judge", embed, 2, calibration(), 1e-3, 0.0),),
@@ -177,6 +179,14 @@ def test_a_track_that_stays_near_is_redacted_although_each_face_is_beyond_its_th
     assert len(outcome.crops) == 0
 
 
+def test_a_replacement_that_lies_beside_its_face_is_redacted():
+    beside = np.tile(np.float32([[1, 0, 90], [0, 1, 0]]), (N, 1, 1))
+    beside[1] = np.eye(2, 3)
+    outcome = settled([200] * N, [200] * N, matrices=beside)
+    assert list(outcome.reason) == [Reason.MISPLACED, Reason.REPLACED, *[Reason.MISPLACED] * 2]
+    assert outcome.crops.row.tolist() == [1]
+
+
 def test_every_guard_asks_for_its_own_distance():
     lax, strict = (Guard("judge", half_way, 2, calibration(), 1e-3, d) for d in (0.4, 0.75))
     original = (1, 0, 1, 0)
@@ -187,7 +197,7 @@ def test_every_guard_asks_for_its_own_distance():
 
 
 def test_many_faces_are_generated_in_batches(monkeypatch):
-    monkeypatch.setattr(settle_module, "_FACES_AT_ONCE", 3)
+    monkeypatch.setattr(trial_module, "_FACES_AT_ONCE", 3)
     lengths = []
     real = PaintsGrey.__call__
 
@@ -199,3 +209,61 @@ def test_many_faces_are_generated_in_batches(monkeypatch):
     outcome = settled([50] * N, [190] * N)
     assert outcome.crops.crops_bgr[:, 0, 0, 0].tolist() == [190] * N
     assert lengths == [3, 1]
+
+
+class PaintsOneAfterAnother(PaintsGrey):
+    """Paints the given grey values in the order in which faces come."""
+
+    def __call__(self, crops_bgr, conditions, anchors_unit):
+        now, self.values = self.values[: len(crops_bgr)], self.values[len(crops_bgr) :]
+        return grey(now)
+
+
+@pytest.mark.parametrize(
+    ("painted", "expected"),
+    [
+        # faces 0 and 3 are tried, then 1 and 2 are painted
+        pytest.param([190, 191, 192, 193], [190, 192, 193, 191], id="the trial holds"),
+        pytest.param([50, 50], [200, 200], id="the trial fails: nothing else is painted"),
+        pytest.param([190, 50, 50, 50], [200, 200], id="the trial promised more than it holds"),
+    ],
+)
+def test_another_anchor_is_tried_on_a_few_faces_before_all_get_it(painted, expected):
+    painter = PaintsOneAfterAnother(painted)
+    outcome = settled([50, 200, 200, 50], [], painter=painter, trial_faces=2)
+    assert painter.values == []
+    assert outcome.crops.crops_bgr[:, 0, 0, 0].tolist() == expected
+    assert outcome.anchor_number.tolist() == [int(190 in expected)]
+
+
+def by_grey(crop, points):
+    """Turn with the grey value: 200 is one person, each grey value less a degree off."""
+    angle = np.deg2rad(90.0 + 200 - crop.mean())
+    return np.tile(np.float32([np.cos(angle), np.sin(angle)]), (len(points), 1))
+
+
+def test_a_track_that_varies_more_than_asked_gets_a_steadier_anchor():
+    guards = (Guard("judge", by_grey, 2, calibration(), 1e-3, 0.0),)
+    originals = by_grey(np.full((1,), 290.0), [0])[0]
+    varied, calm = [200, 170, 200, 170], [190, 189, 190, 189]
+    outcome = settled(varied, calm, guards, originals)
+    assert outcome.crops.crops_bgr[:, 0, 0, 0].tolist() == calm
+    # asked for nothing, the first stays
+    outcome = settled(varied, calm, guards, originals, steady_share=1e9)
+    assert outcome.crops.crops_bgr[:, 0, 0, 0].tolist() == varied
+
+
+def test_steadiness_is_that_of_the_outputs_by_that_of_the_originals():
+    guards = (Guard("judge", by_grey, 2, calibration(), 1e-3, 0.0),)
+    n = guards_module.STEADY_FACES_MIN
+    degrees = np.deg2rad(np.arange(n) % 2 * 20.0)
+    wide = np.stack([np.cos(degrees), np.sin(degrees)], axis=1).astype(np.float32)
+    narrow = np.stack([np.cos(degrees / 2), np.sin(degrees / 2)], axis=1).astype(np.float32)
+    track = np.zeros(n, np.int32)
+    ratio = (1 - np.cos(np.deg2rad(20))) / (1 - np.cos(np.deg2rad(10)))
+    steady = track_steady(guards, wide, narrow, track, 2, 0.5)
+    assert steady.tolist() == [pytest.approx(0.5 * ratio, rel=1e-4), np.inf]
+    # two guards are averaged; a shorter track tells nothing
+    both = track_steady(guards * 2, np.hstack([wide] * 2), np.hstack([narrow, wide]), track, 1, 0.5)
+    assert both[0] == pytest.approx(0.5 / ((1 / ratio + 1) / 2), rel=1e-4)
+    assert np.isinf(track_steady(guards, wide[1:], narrow[1:], track[1:], 1, 0.5)).all()

@@ -38,7 +38,7 @@ class Painter:
         told.detail_rms[:] = crops.mean(axis=(1, 2, 3))[:, None]
         return told
 
-    def missed_px(self, crops, wanted, told, anchors):
+    def missed_px(self, crops, wanted, told, anchors, crop_from_frame):
         assert len(crops) == len(wanted) == len(told) == len(anchors)
         return wanted.points_px + 1 - told.points_px
 
@@ -82,6 +82,21 @@ def test_every_face_is_painted_once_whatever_the_batch(batch_faces):
     told = np.concatenate(painter.told)
     assert told == pytest.approx(0.96)
     assert np.array_equal(np.sort(swapped.conditions.points_px, 0), np.sort(told, 0))
+
+
+def test_the_guards_see_originals_where_the_painter_found_them():
+    """A detector's points are off on tilted heads; the crop is cut by better ones."""
+    tracks = tracks_of([(f, 0, 30) for f in range(3)])
+    looked_at = []
+
+    def look(crop, points):
+        looked_at.append((crop.shape, points))
+        return embed(crop, points)
+
+    numbered = ((i, flat(i)) for i in range(3))
+    swap_segment(numbered, tracks, np.arange(3, dtype=np.int32), ANCHORS, Painter(), look, 1)
+    assert [shape for shape, _ in looked_at] == [(128, 128, 3)] * 3
+    assert all(np.array_equal(points, TEMPLATE_PX[None]) for _, points in looked_at)
 
 
 def test_rows_that_are_not_wanted_are_left_alone():

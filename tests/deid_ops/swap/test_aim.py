@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deid_ops.swap.aim import GAIN, MEMORY_FACES, RIGID_OWN_SHARE, ROUNDS, Aim, aim_each
+from deid_ops.swap.aim import GAIN, MEMORY_FACES, ROUNDS, Aim, aim_each
 from deid_ops.swap.conditions import FaceConditions
 from deid_ops.swap.layout import N_POINTS, group_slice
 
@@ -19,8 +19,8 @@ class Painter:
     def __init__(self):
         self.painted = 0
 
-    def missed_px(self, crops, wanted, told, anchors):
-        assert len(crops) == len(wanted) == len(told) == len(anchors)
+    def missed_px(self, crops, wanted, told, anchors, crop_from_frame):
+        assert len(crops) == len(wanted) == len(told) == len(anchors) == len(crop_from_frame)
         self.painted += len(crops)
         off = anchors[:, 0] + crops.mean(axis=(1, 2, 3))
         return (wanted.points_px - told.points_px - off[:, None, None]).astype(np.float32)
@@ -37,6 +37,10 @@ def faces(off, brightness):
     return crops, read, anchors
 
 
+def places(n):
+    return np.tile(np.eye(2, 3, dtype=np.float32), (n, 1, 1))
+
+
 def moved(told, read):
     return told.points_px - read.points_px
 
@@ -44,24 +48,22 @@ def moved(told, read):
 def test_a_new_track_is_aimed_at_until_little_is_left():
     crops, read, anchors = faces([3, 3, -2], [0, 0, 0])
     painter = Painter()
-    told = Aim(painter)(crops, read, anchors, np.int32([4, 4, 9]))
+    told = Aim(painter)(crops, read, anchors, places(3), np.int32([4, 4, 9]))
     assert moved(told, read)[:, 0, 0] == pytest.approx(np.float32([-3, -3, 2]) * (1 - LEFT))
     assert painter.painted == 3 * ROUNDS
     assert (told.detail_rms == 7).all()
 
 
-def test_single_frames_move_eyes_and_lips_most():
-    """One bright frame in a long track: eyes and lips follow it, the rest of the face half."""
+def test_single_frames_move_eyes_and_lips_alone():
+    """One bright frame in a long track: eyes and lips follow it, the rest its track."""
     dark = [0] * (MEMORY_FACES - 1)
     crops, read, anchors = faces([0] * MEMORY_FACES, [*dark, 16])
     track = np.zeros(MEMORY_FACES, np.int32)
-    change = moved(Aim(Painter())(crops, read, anchors, track), read)
+    change = moved(Aim(Painter())(crops, read, anchors, places(len(crops)), track), read)
     own = -16 * (1 - LEFT)
     assert change[:-1] == pytest.approx(0.0)
     assert change[-1, MOVING] == pytest.approx(own, rel=1e-5)
-    mean = own / MEMORY_FACES
-    expected = mean + RIGID_OWN_SHARE * (own - mean)
-    assert change[-1, ~MOVING] == pytest.approx(expected, rel=1e-5)
+    assert change[-1, ~MOVING] == pytest.approx(own / MEMORY_FACES, rel=1e-5)
 
 
 def test_a_tracks_average_outlives_its_batch_and_forgets():
@@ -69,21 +71,20 @@ def test_a_tracks_average_outlives_its_batch_and_forgets():
     for off, times in ((4, 1), (0, 1)):
         for _ in range(times):
             crops, read, anchors = faces([off], [0])
-            change = moved(aim(crops, read, anchors, track), read)
-    # half of the mean of 4 and 0, half of its own 0
-    assert change[0, ~MOVING] == pytest.approx(-2 * (1 - LEFT) * (1 - RIGID_OWN_SHARE), rel=1e-5)
+            change = moved(aim(crops, read, anchors, places(1), track), read)
+    assert change[0, ~MOVING] == pytest.approx(-2 * (1 - LEFT), rel=1e-5)  # the mean of 4 and 0
     assert change[0, MOVING] == pytest.approx(0.0)
     for _ in range(10 * MEMORY_FACES):
-        change = moved(aim(crops, read, anchors, track), read)
+        change = moved(aim(crops, read, anchors, places(1), track), read)
     assert change == pytest.approx(0.0, abs=1e-4)
 
 
 def test_faces_without_a_track_are_aimed_at_each_for_itself():
     crops, read, anchors = faces([1, -4], [2, 0])
-    told = aim_each(Painter(), crops, read, anchors)
+    told = aim_each(Painter(), crops, read, anchors, places(len(crops)))
     assert moved(told, read)[:, 5, 1] == pytest.approx(np.float32([-3, 4]) * (1 - LEFT))
 
 
 def test_no_faces_are_no_work():
     crops, read, anchors = faces([], [])
-    assert len(aim_each(Painter(), crops, read, anchors)) == 0
+    assert len(aim_each(Painter(), crops, read, anchors, places(len(crops)))) == 0

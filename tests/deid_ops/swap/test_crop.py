@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from deid_ops.compose.mask import warp_to_frame
 from deid_ops.errors import InvariantError
 from deid_ops.swap.crop import (
     ARCFACE_TEMPLATE_112,
@@ -14,6 +15,7 @@ from deid_ops.swap.crop import (
     INNER_MASK,
     TEMPLATE_PX,
     apply_matrices,
+    as_shown,
     blend_mask,
     crop_matrices,
     invert_matrices,
@@ -77,6 +79,25 @@ def test_identity_warp_keeps_pixels() -> None:
     rng = np.random.default_rng(1)
     frame = rng.integers(0, 256, (CROP_SIZE_PX, CROP_SIZE_PX, 3), dtype=np.uint8)
     assert np.array_equal(warp_crop(frame, crop_matrices(TEMPLATE_PX[None])[0]), frame)
+
+
+def test_a_crop_is_shown_as_large_as_its_face_in_the_picture() -> None:
+    """Stripes of 2 px survive at the face's own size and half of it, but not at a quarter."""
+    stripes = np.zeros((4, 128, 128, 3), np.uint8)
+    stripes[:, :, np.arange(128) // 2 % 2 == 1] = 200
+    matrices = np.tile(np.eye(2, 3, dtype=np.float32), (4, 1, 1))
+    matrices *= np.float32([0.5, 1.0, 2.0, 4.0])[:, None, None]
+    shown = as_shown(stripes, matrices)
+    assert np.array_equal(shown[:2], stripes[:2])
+    assert shown[2].std() > 0.5 * stripes[2].std()
+    assert shown[3].std() < 2.0
+    assert shown.shape == stripes.shape
+    assert shown[3].mean() == pytest.approx(100, abs=1.0)
+    turned = np.float32([[[0.0, -4.0, 9.0], [4.0, 0.0, 0.0]]])
+    assert np.array_equal(as_shown(stripes[3:], turned), shown[3:])
+    # and a composed frame agrees with it
+    there = warp_to_frame(stripes[3], matrices[3], (0, 0, 32, 32), repeat_border=True)
+    assert there.std() < 2.0
 
 
 def test_masks() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -27,6 +28,16 @@ def test_faces_are_taken_as_they_are(small_pack: Pack, flat_shape: FaceShape) ->
     assert np.array_equal(faces.pose_deg, data.pose_deg[rows])
     assert faces.inside.shape == (3, 128, 128)
     assert set(np.unique(faces.inside)) <= {0.0, 1.0}
+
+
+def test_sources_are_drawn_equally_often(small_pack: Pack, flat_shape: FaceShape) -> None:
+    data = load_paint_data(small_pack, flat_shape, 0)
+    n = len(data.points_px)
+    assert np.array_equal(np.concatenate(data.rows_by_source), np.arange(n))  # the pack has one
+    few, many = np.arange(2), np.arange(2, n)
+    drawn = replace(data, rows_by_source=(few, many)).draw_rows(4000, np.random.default_rng(0))
+    assert 0.46 < np.isin(drawn, few).mean() < 0.54
+    assert set(drawn.tolist()) == set(range(n))
 
 
 def test_a_turned_head_is_told_as_turned(small_pack: Pack, flat_shape: FaceShape) -> None:
