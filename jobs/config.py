@@ -84,19 +84,19 @@ class ReplaceSection(Section):
     other_anchors: int = Field(7, ge=0, description="further anchors tried for a failing track")
     trial_faces: int = Field(16, ge=1, description="of a track, on which they are tried")
     other_anchor_share: float = Field(0.1, gt=0, le=1, description="of a track's faces that fail")
-    track_distance_min: float = Field(
+    person_distance_min: float = Field(
         1.0, ge=0, le=2, description="of a track to its person by the judge, else another anchor"
     )
-    own_track_distance_min: float = Field(
+    own_person_distance_min: float = Field(
         0.7, ge=0, le=2, description="the same by replace.encoder, which painters learn to avoid"
     )
-    track_apart_min: float = Field(
+    person_apart_min: float = Field(
         0.72, ge=0, le=1, description="share of these distances below which a track is redacted"
     )
     steady_share: float = Field(
         0.5, gt=0, description="variation of a track, of the original's, else another anchor"
     )
-    min_eye_distance_px: float = Field(12.0, ge=0)
+    min_eye_distance_px: float = Field(14.0, ge=0, description="smaller faces are redacted")
     max_turn: float = Field(0.55, gt=0, le=1, description="0 frontal, 1 profile")
     max_blur: float = Field(0.9, gt=0, le=1)
     judge_far: float = Field(1e-2, gt=0, lt=1, description="of the first judge, in the ladder")

@@ -268,7 +268,9 @@ class OwnReplacement:
             FindAgain(config),
             guards,
         )
-        settled = settle_segment(swapped, tracks, gates, anchor_of_track, models, params)
+        settled = settle_segment(
+            swapped, tracks, tracks.track, gates, anchor_of_track, models, params
+        )
         replaced = np.zeros(len(faces), np.bool_)
         replaced[settled.crops.row] = True
         treated = _composed(faces, settled.crops, config)

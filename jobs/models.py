@@ -169,10 +169,10 @@ def ladder_guards(
     """
     name, encoder = judge
     limits = config.replace
-    far, distance = limits.judge_far, limits.track_distance_min
+    far, distance = limits.judge_far, limits.person_distance_min
     guards = [Guard(name, encoder.embed, encoder.dim, calibration, far, distance)]
     if own is not None and OWN_ENCODER in calibration.encoders:
-        far, distance = limits.own_far, limits.own_track_distance_min
+        far, distance = limits.own_far, limits.own_person_distance_min
         guards.append(Guard(OWN_ENCODER, own.embed, own.dim, calibration, far, distance))
     return tuple(guards)
 
@@ -247,8 +247,8 @@ def ladder_params(config: JobConfig) -> LadderParams:
         other_anchors=section.other_anchors,
         trial_faces=section.trial_faces,
         noise_strengths=section.noise_strengths,
-        track_share_for_other_anchor=section.other_anchor_share,
-        track_apart_min=section.track_apart_min,
+        share_for_other_anchor=section.other_anchor_share,
+        person_apart_min=section.person_apart_min,
         steady_share=section.steady_share,
     )
 

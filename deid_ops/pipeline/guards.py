@@ -1,4 +1,4 @@
-"""The encoders that may refuse a replacement, and what they see of whole tracks.
+"""The encoders that may refuse a replacement, and what they see of whole persons.
 
 Vectors of several guards lie side by side: `[n, sum of their dims]`, in the order of the guards.
 """
@@ -15,7 +15,7 @@ from deid_ops.metrics.temporal import temporal_consistency
 from deid_ops.pipeline.swap import EmbedFaces
 from deid_ops.types import F32, I32, U8
 
-STEADY_FACES_MIN = 4  # of fewer, the variation along a track says nothing
+STEADY_FACES_MIN = 4  # of fewer, the variation says nothing
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Guard:
         dim: numbers of one vector.
         calibration: thresholds, and the mean that is taken off the vectors.
         far: false accept rate of the threshold that a single face is held to.
-        track_distance_min: cosine distance that the mean vectors of a track's faces and originals
+        person_distance_min: cosine distance that the mean vectors of a person's faces and originals
             must keep, or another anchor is tried; different people are at 1 on average. In a street
             (eight releases) tracks in which an encoder outside the ladder matched a face were at
             0.79 to 0.95 by dlib, but one.
@@ -42,7 +42,7 @@ class Guard:
     dim: int
     calibration: Calibration
     far: float
-    track_distance_min: float
+    person_distance_min: float
 
 
 def embed_for(guards: Sequence[Guard]) -> EmbedFaces:
@@ -62,60 +62,62 @@ def columns_of(guards: Sequence[Guard]) -> Iterator[tuple[Guard, slice]]:
         column += guard.dim
 
 
-def track_apart(
-    guards: Sequence[Guard], originals: F32, outputs: F32, track: I32, n_tracks: int
+def person_apart(
+    guards: Sequence[Guard], originals: F32, outputs: F32, person: I32, n_persons: int
 ) -> F32:
-    """Return how far each track is from its person, of what a guard asks for; the least of them.
+    """Return how far all faces of each person are from their originals, of what guards ask for.
+
+    The guard that sees least of it counts.
 
     Args:
         guards: who looks.
         originals: [n, d] vectors of all guards side by side.
         outputs: [n, d] of what stands there now.
-        track: [n] of each face.
-        n_tracks: of the segment.
+        person: [n] of each face.
+        n_persons: of the segment.
 
     Returns:
-        [t]; infinite where a track has no face.
+        [p]; infinite for somebody without a face.
     """
-    least = np.full(n_tracks, np.inf, dtype=np.float32)
+    least = np.full(n_persons, np.inf, dtype=np.float32)
     for guard, columns in columns_of(guards):
         before, after = (
             guard.calibration.centred(guard.name, vectors[:, columns])
             for vectors in (originals, outputs)
         )
-        for number in np.unique(track):
-            here = track == number
+        for number in np.unique(person):
+            here = person == number
             mean, other = before[here].mean(axis=0), after[here].mean(axis=0)
             norms = float(np.linalg.norm(mean) * np.linalg.norm(other))
             distance = 1.0 - float(mean @ other) / norms if norms > 0 else 0.0
-            least[number] = min(least[number], distance / max(guard.track_distance_min, 1e-6))
+            least[number] = min(least[number], distance / max(guard.person_distance_min, 1e-6))
     return least
 
 
-def track_steady(
+def person_steady(
     guards: Sequence[Guard],
     originals: F32,
     outputs: F32,
-    track: I32,
-    n_tracks: int,
+    person: I32,
+    n_persons: int,
     share: float,
 ) -> F32:
-    """Return how much less each track's outputs vary than its originals, of what is asked for.
+    """Return how much less each person's outputs vary than the originals, of what is asked for.
 
     Args:
         guards: who looks; the mean over them counts.
         originals: [n, d] vectors of all guards side by side.
         outputs: [n, d] of what stands there now.
-        track: [n] of each face.
-        n_tracks: of the segment.
+        person: [n] of each face.
+        n_persons: of the segment.
         share: the variation (M_tc over all pairs) that is asked for, of the originals'.
 
     Returns:
-        [t]; infinite where a track has too few faces to tell.
+        [p]; infinite for somebody with too few faces to tell.
     """
-    steady = np.full(n_tracks, np.inf, dtype=np.float32)
-    for number in np.unique(track):
-        here = track == number
+    steady = np.full(n_persons, np.inf, dtype=np.float32)
+    for number in np.unique(person):
+        here = person == number
         if here.sum() < STEADY_FACES_MIN:
             continue
         ratios = []

@@ -10,12 +10,12 @@ import numpy as np
 from deid_ops.judge.ladder import (
     Attempt,
     LadderParams,
+    person_merit,
+    persons_to_move,
     settle,
-    track_merit,
-    tracks_to_move,
 )
 from deid_ops.metrics.temporal import evenly_spaced_rows
-from deid_ops.pipeline.guards import track_apart, track_steady
+from deid_ops.pipeline.guards import person_apart, person_steady
 from deid_ops.pipeline.place import lies_on_face
 from deid_ops.pipeline.swap import SwappedFaces
 from deid_ops.pipeline.trial import AnchorOfTrack, ReplaceModels, Trials, Tried
@@ -30,12 +30,13 @@ class SettledFaces:
     distance_to_original: F32  # [k] under the first guard, one per accepted crop
     treatment: tuple[Treatment, ...]  # one per row of the tracks
     reason: tuple[Reason, ...]
-    anchor_number: I32  # [t] which of its anchors each track shows, up to the last that was tried
+    anchor_number: I32  # [t] which of its anchors each track shows
 
 
 def settle_segment(
     swapped: SwappedFaces,
     tracks: FaceTracks,
+    person_of_track: I32,
     gate_reasons: Sequence[Reason | None],
     anchor_of_track: AnchorOfTrack,
     models: ReplaceModels,
@@ -43,18 +44,29 @@ def settle_segment(
 ) -> SettledFaces:
     """Return the final crop, treatment and reason of every face of a segment.
 
+    Args:
+        swapped: the faces that may be replaced, painted with their first anchors.
+        tracks: all boxes of the segment.
+        person_of_track: [t] numbers; tracks of one person show one anchor.
+        gate_reasons: per row of the tracks why it must be redacted, or None.
+        anchor_of_track: whom a track may show, the same for all tracks of a person.
+        models: what is called.
+        params: limits and tries.
+
     Raises:
         InvariantError: the originals were seen by other guards than the models'.
     """
     trials = Trials(swapped, tracks, anchor_of_track, models, params)
-    ladder = _Ladder(swapped, trials, models, params)
+    person = person_of_track[trials.track]
+    n_persons = int(person_of_track.max(initial=-1)) + 1
+    ladder = _Ladder(swapped, person, n_persons, trials, models, params)
     if len(swapped.crops):
         ladder.start()
-        ladder.move_tracks()
+        ladder.move_persons()
         # without a denoiser there is no noise to be stronger
         for attempt in params.with_stronger_noise() if models.diffuse is not None else ():
             ladder.strengthen(attempt)
-        ladder.refuse_near_tracks()
+        ladder.refuse_near_persons()
         ladder.refuse(~lies_on_face(tracks, swapped.crops), Reason.MISPLACED)
     accepted_in: list[Attempt | None] = [None] * len(tracks)
     failures: list[Reason | None] = [None] * len(tracks)
@@ -72,7 +84,7 @@ def settle_segment(
         ladder.distance[kept],
         tuple(treatment for treatment, _ in outcome),
         tuple(reason for _, reason in outcome),
-        ladder.anchor_number_of_tracks(),
+        ladder.anchor_number_of_persons()[person_of_track],
     )
 
 
@@ -80,12 +92,18 @@ class _Ladder:
     """The state of the climb: one entry a face that has a generated crop."""
 
     def __init__(
-        self, swapped: SwappedFaces, trials: Trials, models: ReplaceModels, params: LadderParams
+        self,
+        swapped: SwappedFaces,
+        person: I32,
+        n_persons: int,
+        trials: Trials,
+        models: ReplaceModels,
+        params: LadderParams,
     ) -> None:
         n = len(swapped.crops)
         self._trials, self._guards, self._params = trials, models.guards, params
-        self._original, self._track = trials.original, trials.track
-        self._n_tracks = int(self._track.max(initial=-1)) + 1
+        self._original, self._person = trials.original, person
+        self._n_persons = n_persons
         self._base = np.array(swapped.crops.crops_bgr)
         self._anchor_number = np.zeros(n, dtype=np.int32)
         self._seen = np.array(self._original)  # the guards' vectors of what stands there now
@@ -95,15 +113,15 @@ class _Ladder:
         self.failure: list[Reason | None] = [None] * n
 
     def start(self) -> None:
-        """Diffuse and judge every face, as its track's first anchor was painted."""
+        """Diffuse and judge every face, as its first anchor was painted."""
         first = self._params.first()
         everyone = np.arange(len(self._base), dtype=np.int64)
         zero = np.zeros_like(self._anchor_number)
         tried = self._trials.look(everyone, self._base, zero, first.noise_strength)
         self._keep(tried, [first] * len(everyone))
 
-    def move_tracks(self) -> None:
-        """Give tracks that need it another anchor, the best of those tried on a few faces."""
+    def move_persons(self) -> None:
+        """Give persons who need it another anchor, the best of those tried on a few faces."""
         everyone = np.arange(len(self._base), dtype=np.int64)
         accepted = self._accepted()
         moving = self._to_move(everyone, accepted, self._seen)
@@ -111,19 +129,19 @@ class _Ladder:
         sample = self._sample(moving)
         best = self._standing(sample)
         merit = self._merit(best.faces, best.accepted, best.seen)
-        moved = np.zeros(self._n_tracks, dtype=np.bool_)
+        moved = np.zeros(self._n_persons, dtype=np.bool_)
         for attempt in attempts[1:]:
-            tried = self._tried(sample[moving[self._track[sample]]], attempt)
+            tried = self._tried(sample[moving[self._person[sample]]], attempt)
             if tried is None:
                 continue
             found = self._merit(tried.faces, tried.accepted, tried.seen)
             better = found > merit
             merit, moved = np.where(better, found, merit), moved | better
-            won = better[self._track[tried.faces]]
+            won = better[self._person[tried.faces]]
             lost = ~np.isin(best.faces, tried.faces[won])
             best = Tried.join([best.take(np.flatnonzero(lost)), tried.take(np.flatnonzero(won))])
             still = self._to_move(tried.faces, tried.accepted, tried.seen)
-            moving &= still | (np.bincount(self._track[tried.faces], minlength=len(still)) == 0)
+            moving &= still | (np.bincount(self._person[tried.faces], minlength=len(still)) == 0)
         self._move(best, moved, attempts)
 
     def strengthen(self, attempt: Attempt) -> None:
@@ -134,31 +152,33 @@ class _Ladder:
             tried = self._trials.look(faces, base, number, attempt.noise_strength)
             self._keep(tried, [attempt] * len(faces))
 
-    def refuse_near_tracks(self) -> None:
-        """Refuse all faces of tracks that no try has brought away from their people."""
-        apart = track_apart(self._guards, self._original, self._seen, self._track, self._n_tracks)
-        near = apart < self._params.track_apart_min
-        self.refuse(near[self._track], Reason.TOO_CLOSE)
+    def refuse_near_persons(self) -> None:
+        """Refuse all faces of those whom no try has brought away from themselves."""
+        apart = person_apart(
+            self._guards, self._original, self._seen, self._person, self._n_persons
+        )
+        near = apart < self._params.person_apart_min
+        self.refuse(near[self._person], Reason.TOO_CLOSE)
 
     def refuse(self, faces: Bool, cause: Reason) -> None:
         """Refuse some of the faces `[n]`, whatever they were judged."""
         for face in np.flatnonzero(faces):
             self.accepted_in[face], self.failure[face] = None, cause
 
-    def anchor_number_of_tracks(self) -> I32:
-        """Return the number of the anchor of every track [t]; 0 where it has no face."""
-        numbers = np.zeros(self._n_tracks, dtype=np.int32)
-        numbers[self._track] = self._anchor_number
+    def anchor_number_of_persons(self) -> I32:
+        """Return the number of the anchor of every person [p]; 0 for somebody without a face."""
+        numbers = np.zeros(self._n_persons, dtype=np.int32)
+        numbers[self._person] = self._anchor_number
         return numbers
 
     def _accepted(self) -> Bool:
         return np.array([a is not None for a in self.accepted_in], dtype=np.bool_)
 
     def _sample(self, moving: Bool) -> I64:
-        """Return some faces of each track that moves, evenly spaced along it."""
-        of_tracks = [np.flatnonzero(self._track == t) for t in np.flatnonzero(moving)]
+        """Return some faces of each person who moves, evenly spaced."""
+        of_persons = [np.flatnonzero(self._person == p) for p in np.flatnonzero(moving)]
         chosen = [
-            faces[evenly_spaced_rows(len(faces), self._params.trial_faces)] for faces in of_tracks
+            faces[evenly_spaced_rows(len(faces), self._params.trial_faces)] for faces in of_persons
         ]
         return np.concatenate([np.zeros(0, dtype=np.int64), *chosen])
 
@@ -176,7 +196,7 @@ class _Ladder:
         )
 
     def _tried(self, faces: I64, attempt: Attempt) -> Tried | None:
-        """Try another anchor on faces; None where no track of them has one of that number."""
+        """Try another anchor on faces; None where nobody has one of that number."""
         number = attempt.anchor_number
         faces = faces[:0] if number is None else self._trials.with_anchor(faces, number)
         if len(faces) == 0:
@@ -188,20 +208,20 @@ class _Ladder:
         return self._trials.look(faces, base, number, attempt.noise_strength)
 
     def _move(self, best: Tried, moved: Bool, attempts: Sequence[Attempt]) -> None:
-        """Paint the tracks `[t]` that have moved as their best try, where all of it is as good."""
-        faces = np.flatnonzero(moved[self._track])
+        """Paint those `[p]` who have moved as their best try, where all of it is as good."""
+        faces = np.flatnonzero(moved[self._person])
         if len(faces) == 0:
             return
-        number = np.zeros(self._n_tracks, dtype=np.int32)
-        number[self._track[best.faces]] = best.anchor_number
-        parts = [best.take(np.flatnonzero(moved[self._track[best.faces]]))]
+        number = np.zeros(self._n_persons, dtype=np.int32)
+        number[self._person[best.faces]] = best.anchor_number
+        parts = [best.take(np.flatnonzero(moved[self._person[best.faces]]))]
         rest = np.setdiff1d(faces, best.faces)
         if len(rest):
-            parts.append(self._painted(rest, number[self._track[rest]], attempts[0]))
+            parts.append(self._painted(rest, number[self._person[rest]], attempts[0]))
         tried = Tried.join(parts)
         stands = self._standing(tried.faces)
         before, after = (self._merit(t.faces, t.accepted, t.seen) for t in (stands, tried))
-        tried = tried.take(np.flatnonzero((after >= before)[self._track[tried.faces]]))
+        tried = tried.take(np.flatnonzero((after >= before)[self._person[tried.faces]]))
         self._keep(tried, [attempts[number] for number in tried.anchor_number])
 
     def _keep(self, tried: Tried, attempts: Sequence[Attempt]) -> None:
@@ -218,19 +238,19 @@ class _Ladder:
 
     def _to_move(self, faces: I64, accepted: Bool, seen: F32) -> Bool:
         apart, steady = self._apart_and_steady(faces, seen)
-        return tracks_to_move(accepted, self._track[faces], apart, steady, self._params)
+        return persons_to_move(accepted, self._person[faces], apart, steady, self._params)
 
     def _merit(self, faces: I64, accepted: Bool, seen: F32) -> F32:
-        """Return the merit of each track `[t]` on these faces; minus infinity where it has none."""
+        """Return each person's merit `[p]` on these faces; minus infinity for who has none."""
         apart, steady = self._apart_and_steady(faces, seen)
-        merit = track_merit(accepted, self._track[faces], apart, steady)
-        there = np.bincount(self._track[faces], minlength=self._n_tracks) > 0
+        merit = person_merit(accepted, self._person[faces], apart, steady)
+        there = np.bincount(self._person[faces], minlength=self._n_persons) > 0
         return np.where(there, merit, -np.inf).astype(np.float32)
 
     def _apart_and_steady(self, faces: I64, seen: F32) -> tuple[F32, F32]:
-        original, track, n = self._original[faces], self._track[faces], self._n_tracks
+        original, person, n = self._original[faces], self._person[faces], self._n_persons
         share = self._params.steady_share
         return (
-            track_apart(self._guards, original, seen, track, n),
-            track_steady(self._guards, original, seen, track, n, share),
+            person_apart(self._guards, original, seen, person, n),
+            person_steady(self._guards, original, seen, person, n, share),
         )

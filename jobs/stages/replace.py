@@ -114,22 +114,22 @@ class Diffuse:
         if self._models is None or len(crops) == 0:
             return kept | crops_to_row(FaceCrops.empty(CROP_SIZE_PX))
         self._noise = TrackNoise(secrets.token_bytes(SECRET_BYTES))
+        persons = np.unique(row["track_person_id"], return_inverse=True)[1].astype(np.int32)
         originals: F32 = row["judge_original"].reshape(len(crops), row["judge_dim"])
         settled = settle_segment(
             SwappedFaces(crops, conditions_from_row(row), originals),
             tracks,
+            persons,
             _gates(row),
             self._anchors.chooser(row),
             self._models,
             self._params,
         )
-        shown = np.array(row["track_anchor_number"])
-        shown[: len(settled.anchor_number)] = settled.anchor_number
         return (
             kept
             | crops_to_row(settled.crops)
             | {
-                "track_anchor_number": shown,
+                "track_anchor_number": settled.anchor_number,
                 "box_treatment": as_strings(settled.treatment),
                 "box_reason": as_strings(settled.reason),
                 "crop_judge_distance": settled.distance_to_original,

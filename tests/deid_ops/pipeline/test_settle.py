@@ -8,7 +8,7 @@ from deid_ops.judge.calibration import FARS, Calibration, CalibrationRow, Operat
 from deid_ops.judge.ladder import LadderParams
 from deid_ops.pipeline import guards as guards_module
 from deid_ops.pipeline import trial as trial_module
-from deid_ops.pipeline.guards import Guard, embed_for, track_steady
+from deid_ops.pipeline.guards import Guard, embed_for, person_steady
 from deid_ops.pipeline.settle import settle_segment
 from deid_ops.pipeline.swap import SwappedFaces
 from deid_ops.pipeline.trial import ReplaceModels
@@ -20,11 +20,11 @@ N = 4  # faces of one track
 LIKE_THE_ORIGINAL, ANOTHER_PERSON = 50, 200
 
 
-def one_track():
+def one_track(track=(0,) * N):
     ones = np.ones(N)
     return FaceTracks(
         np.arange(N),
-        np.zeros(N),
+        np.int32(track),
         np.tile(np.float32([10, 10, 60, 60]), (N, 1)),
         np.tile(np.float32([[20, 30], [50, 30], [35, 40], [25, 50], [45, 50]]), (N, 1, 1)),
         np.ones(N, bool),
@@ -71,9 +71,19 @@ class PaintsGrey:
         return grey(self.values[: len(crops_bgr)])
 
 
-def settled(first, second, guards=None, original=(1, 0), painter=None, matrices=None, **params):
-    """Settle a track whose first anchor gives grey values `first`, whose second gives `second`."""
-    tracks = one_track()
+def settled(
+    first,
+    second,
+    guards=None,
+    original=(1, 0),
+    painter=None,
+    matrices=None,
+    track=(0,) * N,
+    person_of_track=(0,),
+    **params,
+):
+    """Settle a person whose first anchor gives grey values `first`, whose second gives `second`."""
+    tracks = one_track(track)
     matrices = np.tile(np.eye(2, 3), (N, 1, 1)) if matrices is None else matrices
     weight = np.full(grey(first).shape[:3], 255, np.uint8)
     crops = FaceCrops(np.arange(N), grey(first), matrices, weight)
@@ -88,6 +98,7 @@ def settled(first, second, guards=None, original=(1, 0), painter=None, matrices=
     return settle_segment(
         swapped,
         tracks,
+        np.int32(person_of_track),
         [None] * N,
         lambda _track, number: np.float32([1, 0]) if number < 2 else None,
         models,
@@ -173,10 +184,21 @@ def test_a_track_that_is_near_as_a_whole_gets_the_next_anchor(asked, grey_value)
 def test_a_track_that_stays_near_is_redacted_although_each_face_is_beyond_its_threshold():
     guards = (Guard("judge", half_way, 2, calibration(), 1e-3, 1.0),)
     for least, treatment in ((0.45, Treatment.SWAPPED), (0.55, Treatment.REDACTED)):
-        outcome = settled([200] * N, [200] * N, guards, track_apart_min=least)
+        outcome = settled([200] * N, [200] * N, guards, person_apart_min=least)
         assert set(outcome.treatment) == {treatment}
     assert set(outcome.reason) == {Reason.TOO_CLOSE}
     assert len(outcome.crops) == 0
+
+
+def test_tracks_of_one_person_get_another_anchor_together():
+    first, second = [50, 50, 200, 200], [190] * N
+    track = (0, 0, 1, 1)
+    alone = settled(first, second, track=track, person_of_track=(0, 1))
+    assert alone.crops.crops_bgr[:, 0, 0, 0].tolist() == [190, 190, 200, 200]
+    assert alone.anchor_number.tolist() == [1, 0]
+    same = settled(first, second, track=track, person_of_track=(3, 3))
+    assert same.crops.crops_bgr[:, 0, 0, 0].tolist() == second
+    assert same.anchor_number.tolist() == [1, 1]
 
 
 def test_a_replacement_that_lies_beside_its_face_is_redacted():
@@ -261,9 +283,11 @@ def test_steadiness_is_that_of_the_outputs_by_that_of_the_originals():
     narrow = np.stack([np.cos(degrees / 2), np.sin(degrees / 2)], axis=1).astype(np.float32)
     track = np.zeros(n, np.int32)
     ratio = (1 - np.cos(np.deg2rad(20))) / (1 - np.cos(np.deg2rad(10)))
-    steady = track_steady(guards, wide, narrow, track, 2, 0.5)
+    steady = person_steady(guards, wide, narrow, track, 2, 0.5)
     assert steady.tolist() == [pytest.approx(0.5 * ratio, rel=1e-4), np.inf]
     # two guards are averaged; a shorter track tells nothing
-    both = track_steady(guards * 2, np.hstack([wide] * 2), np.hstack([narrow, wide]), track, 1, 0.5)
+    both = person_steady(
+        guards * 2, np.hstack([wide] * 2), np.hstack([narrow, wide]), track, 1, 0.5
+    )
     assert both[0] == pytest.approx(0.5 / ((1 / ratio + 1) / 2), rel=1e-4)
-    assert np.isinf(track_steady(guards, wide[1:], narrow[1:], track[1:], 1, 0.5)).all()
+    assert np.isinf(person_steady(guards, wide[1:], narrow[1:], track[1:], 1, 0.5)).all()
