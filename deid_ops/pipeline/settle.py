@@ -123,8 +123,9 @@ class _Ladder:
     def move_persons(self) -> None:
         """Give persons who need it another anchor, the best of those tried on a few faces."""
         everyone = np.arange(len(self._base), dtype=np.int64)
-        accepted = self._accepted()
-        moving = self._to_move(everyone, accepted, self._seen)
+        moving = self._to_move(everyone, self._accepted(), self._seen)
+        if not moving.any():
+            return
         attempts = [self._params.first(), *self._params.with_other_anchors()]
         sample = self._sample(moving)
         best = self._standing(sample)
