@@ -81,20 +81,20 @@ class ReplaceSection(Section):
     )
     denoiser: str | None = Field("denoiser", description="null: no diffusion step")
     noise_strengths: tuple[float, ...] = Field((1.0, 1.5), description="tried in this order")
-    other_anchors: int = Field(7, ge=0, description="further anchors tried for a failing track")
-    trial_faces: int = Field(16, ge=1, description="of a track, on which they are tried")
-    other_anchor_share: float = Field(0.1, gt=0, le=1, description="of a track's faces that fail")
+    other_anchors: int = Field(7, ge=0, description="further anchors tried for who fails")
+    trial_faces: int = Field(16, ge=1, description="of a person, on which they are tried")
+    other_anchor_share: float = Field(0.1, gt=0, le=1, description="of a person's faces that fail")
     person_distance_min: float = Field(
-        1.0, ge=0, le=2, description="of a track to its person by the judge, else another anchor"
+        1.0, ge=0, le=2, description="of the new face to the person by the judge, else another"
     )
     own_person_distance_min: float = Field(
         0.7, ge=0, le=2, description="the same by replace.encoder, which painters learn to avoid"
     )
     person_apart_min: float = Field(
-        0.72, ge=0, le=1, description="share of these distances below which a track is redacted"
+        0.72, ge=0, le=1, description="share of these distances below which a person is redacted"
     )
     steady_share: float = Field(
-        0.5, gt=0, description="variation of a track, of the original's, else another anchor"
+        0.5, gt=0, description="variation of the new face, of the original's, else another"
     )
     min_eye_distance_px: float = Field(14.0, ge=0, description="smaller faces are redacted")
     max_turn: float = Field(0.55, gt=0, le=1, description="0 frontal, 1 profile")

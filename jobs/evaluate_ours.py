@@ -268,9 +268,8 @@ class OwnReplacement:
             FindAgain(config),
             guards,
         )
-        settled = settle_segment(
-            swapped, tracks, tracks.track, gates, anchor_of_track, models, params
-        )
+        alone = tracks.track  # every picture is a person of its own, as it is a track
+        settled = settle_segment(swapped, tracks, alone, gates, anchor_of_track, models, params)
         replaced = np.zeros(len(faces), np.bool_)
         replaced[settled.crops.row] = True
         treated = _composed(faces, settled.crops, config)

@@ -247,7 +247,7 @@ def ladder_params(config: JobConfig) -> LadderParams:
         other_anchors=section.other_anchors,
         trial_faces=section.trial_faces,
         noise_strengths=section.noise_strengths,
-        share_for_other_anchor=section.other_anchor_share,
+        other_anchor_share=section.other_anchor_share,
         person_apart_min=section.person_apart_min,
         steady_share=section.steady_share,
     )

@@ -117,7 +117,11 @@ PERSONS = (
     Column("track_person_id", _S, "Person of each track within the identity scope."),
     Column("track_anchor_id", _I, "Row of the anchor bank; -1: none admissible."),
     Column("track_other_anchor_ids", _I, "Further anchors of each track, as many for each; -1."),
-    Column("track_anchor_number", _I, "Which of them each track shows: 0 the first, 1 the next."),
+    Column(
+        "track_anchor_number",
+        _I,
+        "Which of its anchors a track shows: 0 the first, n the n-th further.",
+    ),
     Column("track_anchor_distance", _F, "Cosine distance of anchor and person; -1: unknown."),
     Column("box_treatment", _S, "Treatment of each box: planned, then final."),
     Column("box_reason", _S, "Reason of the treatment."),

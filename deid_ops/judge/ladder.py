@@ -49,7 +49,7 @@ class LadderParams:
         other_anchors: further anchors tried for a person who fails as a whole.
         trial_faces: of a person, on which a further anchor is tried; the best one gets all of them.
         noise_strengths: relative noise levels, tried in this order.
-        share_for_other_anchor: a person gets another anchor when at least this share of the faces
+        other_anchor_share: a person gets another anchor when at least this share of the faces
             failed. Below it a new face for all of them costs more than it gains, and only the
             failing faces go on.
         person_apart_min: a person is redacted whom no anchor brings so far; see `apart` in
@@ -70,7 +70,7 @@ class LadderParams:
     other_anchors: int = 7
     trial_faces: int = 16
     noise_strengths: tuple[float, ...] = (1.0, 1.5)
-    share_for_other_anchor: float = 0.1
+    other_anchor_share: float = 0.1
     person_apart_min: float = 0.72
     steady_share: float = 0.5
     slack_min: float = 0.0
@@ -82,8 +82,8 @@ class LadderParams:
             raise InvariantError(
                 "LadderParams: other_anchors below 0, trial_faces below 1, or no noise strength"
             )
-        if not 0.0 < self.share_for_other_anchor <= 1.0:
-            raise InvariantError("LadderParams: share_for_other_anchor is not in (0, 1]")
+        if not 0.0 < self.other_anchor_share <= 1.0:
+            raise InvariantError("LadderParams: other_anchor_share is not in (0, 1]")
 
     def first(self) -> Attempt:
         """Return the first try: every face, its person's first anchor."""
@@ -250,7 +250,7 @@ def persons_to_move(
             f"persons_to_move: {len(accepted)} faces, {len(person_of_face)} persons"
         )
     failed = 1.0 - _accepted_share(accepted, person_of_face, len(apart))
-    whole = (failed > 0) & (failed >= params.share_for_other_anchor)
+    whole = (failed > 0) & (failed >= params.other_anchor_share)
     there = np.bincount(person_of_face, minlength=len(apart)) > 0
     return np.asarray(there & (whole | (apart < 1.0) | (steady < 1.0)))
 

@@ -123,26 +123,25 @@ class _Ladder:
     def move_persons(self) -> None:
         """Give persons who need it another anchor, the best of those tried on a few faces."""
         everyone = np.arange(len(self._base), dtype=np.int64)
-        moving = self._to_move(everyone, self._accepted(), self._seen)
+        _, moving = self._weigh(everyone, self._accepted(), self._seen)
         if not moving.any():
             return
         attempts = [self._params.first(), *self._params.with_other_anchors()]
         sample = self._sample(moving)
         best = self._standing(sample)
-        merit = self._merit(best.faces, best.accepted, best.seen)
+        merit, _ = self._weigh(best.faces, best.accepted, best.seen)
         moved = np.zeros(self._n_persons, dtype=np.bool_)
         for attempt in attempts[1:]:
             tried = self._tried(sample[moving[self._person[sample]]], attempt)
             if tried is None:
                 continue
-            found = self._merit(tried.faces, tried.accepted, tried.seen)
+            found, wanting = self._weigh(tried.faces, tried.accepted, tried.seen)
             better = found > merit
             merit, moved = np.where(better, found, merit), moved | better
             won = better[self._person[tried.faces]]
             lost = ~np.isin(best.faces, tried.faces[won])
             best = Tried.join([best.take(np.flatnonzero(lost)), tried.take(np.flatnonzero(won))])
-            still = self._to_move(tried.faces, tried.accepted, tried.seen)
-            moving &= still | (np.bincount(self._person[tried.faces], minlength=len(still)) == 0)
+            moving &= wanting | np.isneginf(found)  # who has no anchor of that number waits
         self._move(best, moved, attempts)
 
     def strengthen(self, attempt: Attempt) -> None:
@@ -220,8 +219,9 @@ class _Ladder:
         if len(rest):
             parts.append(self._painted(rest, number[self._person[rest]], attempts[0]))
         tried = Tried.join(parts)
-        stands = self._standing(tried.faces)
-        before, after = (self._merit(t.faces, t.accepted, t.seen) for t in (stands, tried))
+        known = tried.faces
+        before, _ = self._weigh(known, self._accepted()[known], self._seen[known])
+        after, _ = self._weigh(known, tried.accepted, tried.seen)
         tried = tried.take(np.flatnonzero((after >= before)[self._person[tried.faces]]))
         self._keep(tried, [attempts[number] for number in tried.anchor_number])
 
@@ -237,21 +237,20 @@ class _Ladder:
             self.accepted_in[face] = attempt if tried.accepted[k] else None
             self.failure[face] = tried.failure[k]
 
-    def _to_move(self, faces: I64, accepted: Bool, seen: F32) -> Bool:
-        apart, steady = self._apart_and_steady(faces, seen)
-        return persons_to_move(accepted, self._person[faces], apart, steady, self._params)
+    def _weigh(self, faces: I64, accepted: Bool, seen: F32) -> tuple[F32, Bool]:
+        """Return each person's merit `[p]` and whether another anchor is wanted, by some faces.
 
-    def _merit(self, faces: I64, accepted: Bool, seen: F32) -> F32:
-        """Return each person's merit `[p]` on these faces; minus infinity for who has none."""
-        apart, steady = self._apart_and_steady(faces, seen)
-        merit = person_merit(accepted, self._person[faces], apart, steady)
-        there = np.bincount(self._person[faces], minlength=self._n_persons) > 0
-        return np.where(there, merit, -np.inf).astype(np.float32)
+        The merit of who has none of the faces is minus infinity.
 
-    def _apart_and_steady(self, faces: I64, seen: F32) -> tuple[F32, F32]:
-        original, person, n = self._original[faces], self._person[faces], self._n_persons
-        share = self._params.steady_share
-        return (
-            person_apart(self._guards, original, seen, person, n),
-            person_steady(self._guards, original, seen, person, n, share),
-        )
+        Args:
+            faces: [k] which.
+            accepted: [k] whether their replacement stands.
+            seen: [k, d] the guards' vectors of it.
+        """
+        original, person = self._original[faces], self._person[faces]
+        n, share = self._n_persons, self._params.steady_share
+        apart = person_apart(self._guards, original, seen, person, n)
+        steady = person_steady(self._guards, original, seen, person, n, share)
+        merit = person_merit(accepted, person, apart, steady)
+        merit[np.bincount(person, minlength=n) == 0] = -np.inf
+        return merit, persons_to_move(accepted, person, apart, steady, self._params)

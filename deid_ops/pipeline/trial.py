@@ -49,14 +49,14 @@ class Tried:
     """`k` faces after a try.
 
     Attributes:
-        faces: which.
-        anchor_number: of each.
-        base: crops as painted; stronger noise or another anchor goes over them.
-        final: crops as diffused.
-        seen: [k, d] the guards' vectors of them, side by side.
-        distance: to the originals, under the first guard.
-        accepted: whether the replacement stands.
-        failure: why not.
+        faces: [k] which of the segment's.
+        anchor_number: [k].
+        base: [k, S, S, 3] BGR as painted; stronger noise or another anchor goes over them.
+        final: [k, S, S, 3] BGR as diffused.
+        seen: [k, d] the guards' vectors of what is shown of them, side by side.
+        distance: [k] cosine distances to the originals, under the first guard.
+        accepted: [k] whether the replacement stands.
+        failure: why not, one a face.
     """
 
     faces: I64
@@ -100,7 +100,7 @@ class Trials:
     """Tries on the faces of a segment.
 
     Args:
-        swapped: the faces, painted with their tracks' first anchors.
+        swapped: `n` faces, painted with their tracks' first anchors.
         tracks: all boxes of the segment.
         anchor_of_track: whom a track may show.
         models: what is called.
@@ -135,12 +135,12 @@ class Trials:
         self._eyes_px = tracks.eye_distance_px[swapped.crops.row]
 
     def with_anchor(self, faces: I64, number: int) -> I64:
-        """Return those of the faces whose track has an anchor of that number."""
+        """Return those of the faces `[k]` whose track has an anchor of that number."""
         able = [self._anchor_of_track(int(t), number) is not None for t in self.track[faces]]
         return np.asarray(faces[np.array(able, dtype=np.bool_)], dtype=np.int64)
 
     def painted(self, faces: I64, base: U8, number: I32) -> U8:
-        """Paint faces [k] anew over `base`, with their tracks' anchors of these numbers [k]."""
+        """Paint faces [k] anew over `base` [k, S, S, 3], with the anchors of these numbers [k]."""
         anchors, told = self._anchors(faces, number), self._conditions.take(faces)
         return np.concatenate(
             [
@@ -150,7 +150,7 @@ class Trials:
         )
 
     def look(self, faces: I64, base: U8, number: I32, strength: float) -> Tried:
-        """Diffuse painted faces [k] with the anchors that they show, and judge them."""
+        """Diffuse and judge faces [k], painted as `base` [k, S, S, 3] with anchors `number` [k]."""
         anchors = self._anchors(faces, number)
         final = np.concatenate(
             [
