@@ -38,6 +38,7 @@ from deid_ops.metrics.utility import (
 )
 from deid_ops.swap.crop import EYE_DISTANCE_PX
 from deid_ops.types import F32, I64, U8, Bool
+from jobs.compared_faces import RankedPerson, above_chance
 from jobs.config import JobConfig
 from jobs.evaluate_clips import evaluate_clip
 from jobs.evaluate_ours import OwnReplacement, redact_defence
@@ -129,21 +130,23 @@ def evaluate_clips(
 ) -> list[Figure]:
     """Measure outputs of `deid run` against their sources, see `evaluate_clip`.
 
-    A source that is named more than once has several releases, which are pooled.
+    A source that is named more than once has several releases, which are pooled. With several
+    sources come figures over all of their people.
     """
     models = _Models(config, reader)
     releases: dict[Path, list[Path]] = {}
     for source, output in pairs:
         releases.setdefault(source, []).append(output)
     figures: list[Figure] = []
+    people: list[RankedPerson] = []
     for source, outputs in releases.items():
         _LOG.info("%s: %s", source, ", ".join(map(str, outputs)))
-        figures.extend(
-            evaluate_clip(
-                source, outputs, models.judges, models.detector, reader, options.fars, n_frames
-            )
+        of_clip, ranked = evaluate_clip(
+            source, outputs, models.judges, models.detector, reader, options.fars, n_frames
         )
-    return figures
+        figures += of_clip
+        people += ranked
+    return [*figures, *(above_chance(people) if len(releases) > 1 else ())]
 
 
 def _drawn(rows: I64, options: EvaluateOptions) -> I64:

@@ -7,21 +7,20 @@ the same place of the output. Subjects: `source`, `output`, and of the output th
 clothes and light tell of who somebody is among the people of the recording, whatever is painted;
 `source_moved` is the noise of the reader of pose, gaze and expression itself. Faces of one track
 are alike, so intervals allow for tracks (`clustered_rate`; a track is one cluster in all releases),
-and beside every rate stands the rate between different people.
+and beside every rate stands the rate between different people. Two or three people in view say
+little about ranks; `rank1_above_chance` takes the people of several clips together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from deid_ops.detect.base import Detector
-from deid_ops.judge.distances import person_centroid
 from deid_ops.judge.protocol import Judge
-from deid_ops.judge.verification import distances, paired_distances
-from deid_ops.metrics.figures import Figure, far_name
+from deid_ops.metrics.figures import Figure
 from deid_ops.metrics.stats import clustered_rate, mean_estimate, rate
 from deid_ops.metrics.temporal import temporal_consistency
 from deid_ops.metrics.utility import (
@@ -31,8 +30,8 @@ from deid_ops.metrics.utility import (
     reader_noise_figures,
 )
 from deid_ops.swap.crop import CROP_SIZE_PX, EYE_DISTANCE_PX
-from deid_ops.types import F32, Bool
 from jobs.clip_faces import Sampled, sample_clip
+from jobs.compared_faces import ComparedFaces, RankedPerson
 
 LARGE_EYE_DISTANCE_PX = 24.0
 
@@ -45,8 +44,8 @@ def evaluate_clip(
     reader: AttributeReader | None,
     fars: Sequence[float],
     n_frames: int,
-) -> list[Figure]:
-    """Return every figure of one clip.
+) -> tuple[list[Figure], list[RankedPerson]]:
+    """Return every figure of one clip, and how often each of its people ranks first.
 
     Args:
         source: the original.
@@ -64,135 +63,38 @@ def evaluate_clip(
     sampled = sample_clip(source, outputs, judges, detector, n_frames)
     name = source.stem
     figures = [*_coverage(sampled, name), *_utility(sampled, name, detector, reader)]
+    people: list[RankedPerson] = []
     for judge in judges:
-        figures.extend(_identity(sampled, judge, name, fars))
-        figures.extend(_temporal(sampled, judge, name))
-    return figures
+        identity, ranked = _identity(sampled, judge, name, fars)
+        figures += [*identity, *_temporal(sampled, judge, name)]
+        people += ranked
+    return figures, people
 
 
-def _identity(sampled: Sampled, judge: Judge, name: str, fars: Sequence[float]) -> Iterator[Figure]:
-    """Yield how often faces are recognized: all of them, the replaced and the redacted ones."""
-    compared = _Compared(sampled, judge)
+def _identity(
+    sampled: Sampled, judge: Judge, name: str, fars: Sequence[float]
+) -> tuple[list[Figure], list[RankedPerson]]:
+    """Return how often faces are recognized: all of them, the replaced and the redacted ones."""
+    compared = ComparedFaces(sampled, judge)
     swapped = np.array(sampled.swapped)
     everyone = np.ones(len(swapped), dtype=np.bool_)
+    figures: list[Figure] = []
+    people: list[RankedPerson] = []
     for subject, rows in (("output", everyone), ("replaced", swapped), ("redacted", ~swapped)):
-        if not rows.any() or (subject != "output" and rows.all()):
+        if not rows.any():
+            continue
+        people += compared.ranked_people(subject, rows)
+        if subject != "output" and rows.all():
             continue  # of one treatment only: `output` says it
         for far in fars:
-            yield from compared.verification(subject, name, far, rows)
-            yield from compared.averaged(subject, name, far, rows)
-        yield from compared.retrieval(subject, name, rows)
+            figures += compared.verification(subject, name, far, rows)
+            figures += compared.averaged(subject, name, far, rows)
+        figures += compared.retrieval(subject, name, rows)
     if swapped.any():
-        faceless = _Compared(sampled, judge, sampled.faceless)
-        yield from faceless.retrieval("surroundings", name, swapped)
-
-
-class _Compared:
-    """One judge's vectors of the sampled faces, source and output, in the same order.
-
-    Args:
-        sampled: the faces.
-        judge: whose vectors.
-        shown: of what is compared with the source; the output where it is left out.
-    """
-
-    def __init__(
-        self, sampled: Sampled, judge: Judge, shown: Mapping[str, list[F32]] | None = None
-    ) -> None:
-        self.judge = judge
-        self.before, self.after = (
-            judge.calibration.centred(judge.name, np.stack(rows[judge.name]))
-            for rows in (sampled.before, sampled.after if shown is None else shown)
-        )
-        self.release = np.array(sampled.release)
-        self.track, self.person = np.array(sampled.track), np.array(sampled.person)
-        self.eyes_px = np.array(sampled.eye_distance_px, dtype=np.float32)
-
-    def verification(self, subject: str, name: str, far: float, rows: Bool) -> Iterator[Figure]:
-        """Yield matches with the same face of the source and with its negation, for `rows` [n]."""
-        limits = self.judge.calibration.thresholds(self.judge.name, self.eyes_px[rows], far)
-        others = self.person[rows, None] != self.person[None, :]
-        others &= self.release[rows, None] == self.release[None, :]
-        track = self.track[rows]
-        params: dict[str, float | str] = {"far": far, "tracks": float(len(np.unique(track)))}
-        for metric, sign in (("match_original", 1.0), ("match_negated", -1.0)):
-            shown = np.asarray(sign * self.after[rows], dtype=np.float32)
-            hits = np.asarray(paired_distances(self.before[rows], shown) < limits)
-            near = distances(shown, self.before) < limits[:, None]
-            chance = float(near[others].mean()) if others.any() else None
-            bar = None if not np.isclose(far, 1e-3) else 0.005 + (chance or 0.0)
-            yield Figure(
-                "verification",
-                subject,
-                name,
-                self.judge.name,
-                far_name(metric, far),
-                clustered_rate(hits, track),
-                "lower",
-                chance,
-                bar,
-                params,
-            )
-
-    def averaged(self, subject: str, name: str, far: float, rows: Bool) -> Iterator[Figure]:
-        """Yield matches of whole tracks: an attacker may average what all frames have in common."""
-        keys = np.stack([self.release, self.track], axis=1)
-        groups = [
-            np.flatnonzero(rows & (keys == key).all(axis=1))
-            for key in np.unique(keys[rows], axis=0)
-        ]
-        before, after = (
-            np.stack([person_centroid(vectors[group]) for group in groups])
-            for vectors in (self.before, self.after)
-        )
-        eyes_px = np.array([np.median(self.eyes_px[group]) for group in groups], np.float32)
-        limits = self.judge.calibration.thresholds(self.judge.name, eyes_px, far)
-        person, release, track = (
-            np.array([labels[group[0]] for group in groups])
-            for labels in (self.person, self.release, self.track)
-        )
-        others = (person[:, None] != person[None, :]) & (release[:, None] == release[None, :])
-        near = distances(after, before) < limits[:, None]
-        yield Figure(
-            "verification",
-            subject,
-            name,
-            self.judge.name,
-            far_name("match_track_mean", far),
-            clustered_rate(near.diagonal(), track),
-            "lower",
-            float(near[others].mean()) if others.any() else None,
-        )
-
-    def retrieval(self, subject: str, name: str, rows: Bool) -> Iterator[Figure]:
-        """Yield how often the nearest person of the recording is the right one, for `rows` [n].
-
-        A person who appears twice as often is not twice as likely a guess: the gallery has one
-        vector a person, the mean over all sampled faces of the source.
-        """
-        right, n_people = [], []
-        for release in np.unique(self.release[rows]):
-            here = self.release == release
-            person = self.person[here]
-            people = np.unique(person)
-            gallery = np.stack([person_centroid(self.before[here][person == p]) for p in people])
-            asked = here & rows
-            nearest = people[distances(self.after[asked], gallery).argmin(axis=1)]
-            right.append(nearest == self.person[asked])
-            n_people.append(len(people))
-        if min(n_people) < 2:
-            return
-        order = np.argsort(self.release[rows], kind="stable")
-        yield Figure(
-            "retrieval",
-            subject,
-            name,
-            self.judge.name,
-            "rank1_in_recording",
-            clustered_rate(np.concatenate(right), self.track[rows][order]),
-            "lower",
-            float(np.mean([1.0 / n for n in n_people])),
-        )
+        faceless = ComparedFaces(sampled, judge, sampled.faceless)
+        figures += faceless.retrieval("surroundings", name, swapped)
+        people += faceless.ranked_people("surroundings", swapped)
+    return figures, people
 
 
 def _temporal(sampled: Sampled, judge: Judge, name: str) -> Iterator[Figure]:

@@ -13,6 +13,7 @@ from deid_ops.judge.calibration import Calibration, CalibrationRow, OperatingPoi
 from deid_ops.judge.protocol import Judge
 from jobs.cli_evaluate import clip_pairs
 from jobs.clip_faces import read_sidecar, without_face
+from jobs.compared_faces import above_chance
 from jobs.evaluate_clips import evaluate_clip
 from jobs.evaluation_rows import Provenance, markdown
 
@@ -111,7 +112,7 @@ def source(tmp_path):
 
 
 def measure(source, output, judge, *more_outputs):
-    figures = evaluate_clip(
+    figures, _ = evaluate_clip(
         source, [output, *more_outputs], [judge], SquareDetector(), None, (1e-2, 1e-3), 6
     )
     return {(f.metric, f.subject): f for f in figures}
@@ -253,3 +254,37 @@ def test_other_lengths_and_missing_sidecars_are_named(source, judge, tmp_path):
         read_sidecar(tmp_path / "none.json")
     with pytest.raises(SetupError, match="SOURCE=OUTPUT"):
         clip_pairs([str(source)])
+
+
+def test_people_count_once_each_over_all_clips(source, judge, tmp_path):
+    """Whom every painted face resembles ranks first always, the other never: nobody is traced."""
+    output = sidecar(
+        write(tmp_path / "o.mp4", frames(lambda f: (texture(1), texture(1)))), "swapped"
+    )
+    kept = sidecar(write(tmp_path / "k.mp4", frames(lambda f: (texture(1), texture(2)))), "swapped")
+    people = [
+        evaluate_clip(source, [path], [judge], SquareDetector(), None, (1e-3,), 6)[1]
+        for path in (output, kept)
+    ]
+    one, both = (
+        {f.subject: f.estimate for f in above_chance(ranked)}
+        for ranked in (people[0], people[0] + people[1])
+    )
+    assert set(one) == {"output", "replaced", "surroundings"}
+    assert (one["output"].value, one["output"].n) == (0, 2)
+    assert one["output"].ci_low < -1 < 1 < one["output"].ci_high  # two people say nothing
+    assert (both["output"].value, both["output"].n) == (0.25, 4)
+    assert both["replaced"] == both["output"]
+
+
+def test_a_track_is_one_person_in_all_releases(source, judge, tmp_path):
+    outputs = []
+    for name in ("a", "b"):
+        path = sidecar(
+            write(tmp_path / f"{name}.mp4", frames(lambda f: (texture(3), texture(4)))), "swapped"
+        )
+        told = path.with_name(f"{path.name}.json")
+        told.write_text(told.read_text().replace('"person": "p', f'"person": "{name}'))
+        outputs.append(path)
+    people = evaluate_clip(source, outputs, [judge], SquareDetector(), None, (1e-3,), 6)[1]
+    assert len([p for p in people if p.subject == "output"]) == 2
