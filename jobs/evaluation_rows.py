@@ -21,6 +21,7 @@ SUMMARY = {
     "match_negated_far_0.001": "negation matched at FAR 1e-3",
     "identified_other_photo_far_0.001": "identified from another photo at FAR 1e-3",
     "rank1_same_photo": "rank 1",
+    "rank1_among_10": "rank 1 among ten",
     "rank1_in_recording": "rank 1 in the recording",
     "rank1_above_chance": "rank 1 less chance, mean of people",
     "inversion_same_photo_far_0.001": "retrieved after reversal at FAR 1e-3",

@@ -8,7 +8,7 @@ import numpy as np
 
 from deid_ops.errors import InvariantError
 from deid_ops.judge.verification import checked_unit_rows, paired_distances
-from deid_ops.types import F32, Bool
+from deid_ops.types import F32, F64, Bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +57,32 @@ def person_centroid(embeddings: F32) -> F32:
     """Return the unit mean `[d]` of a person's `[n, d]` embeddings."""
     mean = checked_unit_rows(embeddings).mean(axis=0, keepdims=True)
     return np.asarray(checked_unit_rows(np.asarray(mean, dtype=np.float32))[0])
+
+
+def ranked_first_among(own: F32, apart: F32, other: Bool, n_shown: int) -> F64:
+    """Return how likely each face's own picture is the nearest of `n_shown`, `[n]` in [0, 1].
+
+    The others are drawn at random without replacement from the pictures of other people, so this is
+    the expectation over all line-ups, not a sample of them. Chance is `1 / n_shown`.
+
+    Args:
+        own: `[n]` distance to the own picture.
+        apart: `[n, m]` distances to all pictures.
+        other: `[n, m]` which of them show somebody else.
+        n_shown: pictures in the line-up, the own one among them.
+
+    Raises:
+        InvariantError: fewer than `n_shown - 1` pictures of others.
+
+    Example:
+        >>> apart, other = np.float32([[0.2, 0.1, 0.3]]), np.array([[False, True, True]])
+        >>> ranked_first_among(np.float32([0.2]), apart, other, 2)
+        array([0.5])
+    """
+    n_others = other.sum(axis=1)
+    if (n_others < n_shown - 1).any():
+        raise InvariantError(f"ranked_first_among: {n_others.min()} others for {n_shown} pictures")
+    farther = (other & (apart > own[:, None])).sum(axis=1)
+    drawn = np.arange(n_shown - 1)
+    shares = (farther[:, None] - drawn) / (n_others[:, None] - drawn)
+    return np.asarray(np.prod(np.maximum(shares, 0.0), axis=1), dtype=np.float64)

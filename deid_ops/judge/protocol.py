@@ -9,7 +9,9 @@ Protocol (methods: Rosberg 2023, section 5.4; Todt et al. for the gallery rules)
        within the threshold. With `same_photo` the gallery holds the very picture, with
        `other_photo` it does not.
     4. `*_negated` asks the same of the negated vector (not-ID).
-    5. Thresholds come from a calibration on pairs of untouched faces of the same size; beside each
+    5. `rank1_among_10` puts the same picture among nine of other people, as many as a recording may
+       show: a small trace, lost among thousands, would rank first in more than a tenth.
+    6. Thresholds come from a calibration on pairs of untouched faces of the same size; beside each
        figure stands the rate between outputs and *other* people.
 """
 
@@ -21,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deid_ops.judge.calibration import Calibration
+from deid_ops.judge.distances import ranked_first_among
 from deid_ops.judge.verification import (
     distances,
     equal_error_rate,
@@ -30,13 +33,14 @@ from deid_ops.judge.verification import (
 from deid_ops.metrics.faceset import FaceSet
 from deid_ops.metrics.figures import Figure, far_name
 from deid_ops.metrics.frechet import frechet_distance
-from deid_ops.metrics.stats import Estimate, rate
+from deid_ops.metrics.stats import Estimate, mean_estimate, rate
 from deid_ops.types import F32, I64, U8, Bool
 
 #: (image BGR [h, w, 3], landmarks [n, 5, 2] in its pixels) -> vectors [n, d]
 EmbedFaces = Callable[[U8, F32], F32]
 
 PROTOCOL_FARS = (1e-2, 1e-3, 1e-4)
+N_SHOWN = 10  # people of `rank1_among_10`
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,10 @@ def privacy_figures(
         yield from _at_far(compared, distance, subject, dataset, far)
     yield from _rank1(compared, subject, dataset)
     apart, other = _stranger_distances(compared)
+    if other.sum(axis=1).min() >= N_SHOWN - 1:
+        among = mean_estimate(ranked_first_among(distance, apart, other, N_SHOWN))
+        metric, chance = f"rank1_among_{N_SHOWN}", 1.0 / N_SHOWN
+        yield Figure("retrieval", subject, dataset, name, metric, among, "lower", chance)
     strangers = apart[other]
     eer = equal_error_rate(strangers, distance)
     n = len(distance)

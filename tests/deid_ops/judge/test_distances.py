@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from deid_ops.errors import InvariantError
-from deid_ops.judge.distances import face_distances, person_centroid
+from deid_ops.judge.distances import face_distances, person_centroid, ranked_first_among
 from deid_ops.judge.verification import checked_unit_rows
 
 
@@ -50,3 +50,19 @@ def test_wrong_shapes_are_refused(track):
         face_distances(track, track[:-1], LIMIT)
     with pytest.raises(InvariantError, match="thresholds"):
         face_distances(track, track, LIMIT[:3])
+
+
+def test_line_ups_agree_with_drawing_them():
+    rng = np.random.default_rng(1)
+    apart = rng.random((3, 30)).astype(np.float32)
+    own = np.float32([0.05, 0.3, 0.97])
+    other = np.ones((3, 30), np.bool_)
+    other[:, :4] = False  # further pictures of the person are in no line-up
+    expected = ranked_first_among(own, apart, other, 5)
+    drawn = [
+        [own[i] < apart[i, 4 + rng.choice(26, 4, replace=False)].min() for i in range(3)]
+        for _ in range(4000)
+    ]
+    assert expected == pytest.approx(np.mean(drawn, axis=0), abs=0.03)
+    with pytest.raises(InvariantError, match="26 others for 28"):
+        ranked_first_among(own, apart, other, 28)

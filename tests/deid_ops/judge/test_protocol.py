@@ -49,6 +49,7 @@ def test_untouched_faces_are_found_in_every_way_but_negated(world):
     assert value["match_negated_far_0.001"] == 0
     assert value["identified_negated_far_0.01"] == 0
     assert value["eer"] == 0
+    assert value["rank1_among_10"] == 1
 
 
 def test_negated_faces_are_found_by_negating(world):
@@ -66,6 +67,8 @@ def test_random_faces_are_at_chance(world, rng):
     rank1 = found["rank1_same_photo"]
     assert rank1.estimate.ci_low <= rank1.chance <= rank1.estimate.ci_high
     assert found["eer"].estimate.value == pytest.approx(0.5, abs=0.05)
+    among = found["rank1_among_10"]
+    assert (among.chance, among.estimate.value) == (0.1, pytest.approx(0.1, abs=0.03))
     assert found["match_original_far_0.001"].bar == 0.002
 
 
