@@ -49,6 +49,11 @@ from deid_ops.swap.layout import GROUP_NAMES, N_GROUPS, group_slice
 MAP_SIZE = 64
 HEAT_SIGMA_PX = 1.6  # of a landmark's spot, in crop pixels
 N_SCALARS = 2  # is_noise, noise level
+_FEATURES = tuple(
+    GROUP_NAMES.index(name)
+    for name in ("left_eye", "right_eye", "left_iris", "right_iris", "outer_lips", "inner_lips")
+)
+_FEATURE_REACH = 5  # of the heat map's pixels: what lies between a lid and an iris
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,15 @@ class HeatMaps(nn.Module):
             # A sum of separable spots is one matrix product; it is capped, not normalised.
             maps.append(gy[:, part].transpose(1, 2) @ gx[:, part])
         return torch.stack(maps, 1).clamp(max=1.0)
+
+
+def eyes_and_lips(heat: Tensor) -> Tensor:
+    """Return [n, 1, 128, 128], 1 within eyes and lips and 0 away from them, of `HeatMaps`."""
+    spots = heat[:, _FEATURES].amax(1, keepdim=True)
+    near = functional.max_pool2d(spots, _FEATURE_REACH, 1, _FEATURE_REACH // 2)
+    smooth = functional.avg_pool2d(near, 3, 1, 1)
+    size = (CROP_SIZE_PX, CROP_SIZE_PX)
+    return functional.interpolate(smooth, size, mode="bilinear", align_corners=False)
 
 
 class LeakProofGenerator(nn.Module):
@@ -151,9 +165,8 @@ class LeakProofGenerator(nn.Module):
         style = self.mapping(torch.cat([scaled_identity(identity_unit), scalars, look], 1))
         style = functional.leaky_relu(style, 0.2)
         mask64 = functional.avg_pool2d(mask, 2)
-        x = self.stem(
-            torch.cat([functional.pixel_unshuffle(base, 2), mask64, self.heat(points_px)], 1)
-        )
+        heat = self.heat(points_px)
+        x = self.stem(torch.cat([functional.pixel_unshuffle(base, 2), mask64, heat], 1))
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.encoder):
             if level:
@@ -166,7 +179,8 @@ class LeakProofGenerator(nn.Module):
             x = block(torch.cat([x, skips.pop()], 1), style)
         x = functional.silu(self.out_norm(x, style))
         detail = without_chequers(functional.pixel_shuffle(self.out(x), 2).float())
-        detail = as_colourful_as(light, as_strong_as(told, detail, self.parts(mask)))
+        detail = as_strong_as(told, detail, self.parts(mask))
+        detail = as_colourful_as(light, detail, eyes_and_lips(heat))
         painted = detail + enlarge_cells(light)
         cells = cell_means(painted, mask, CELL_PX)
         missing = missing_colour(light, cells) + missing_brightness(light, cells)

@@ -22,6 +22,7 @@ _PORTRAIT_DETAIL = (0.19, 0.20, 0.145)  # coarse strength of portraits in every 
 _FOREHEAD_CELLS = 2  # rows of the light above the brows
 _GAINS = (0.05, 1.5)
 _COLOUR_OF_DETAIL = 0.2  # the most, of the light's distance from grey; portraits' mean is 0.2
+_COLOUR_OF_FEATURES = 1.0  # the same in eyes and lips: the white of an eye is grey
 
 
 def cell_means(image: Tensor, mask: Tensor, cell_px: int) -> Tensor:
@@ -129,22 +130,24 @@ def _over(values: Tensor, parts: Tensor) -> Tensor:
     return (values[:, :, None, None] * parts).sum(1, keepdim=True)
 
 
-def as_colourful_as(light: Tensor, detail: Tensor) -> Tensor:
+def as_colourful_as(light: Tensor, detail: Tensor, features: Tensor) -> Tensor:
     """Limit the colour of a face's detail [n, 3, 128, 128] by how colourful its light is.
 
-    Lips and cheeks differ from the skin by less than the skin differs from grey; dull, cold or
-    monochrome footage (infrared cabin cameras) gets no vivid lips and no coloured rims. A smooth
-    limit of `_COLOUR_OF_DETAIL` times the light's mean distance from grey, per channel.
+    Cheeks differ from the skin by less than the skin differs from grey; dull, cold or monochrome
+    footage (infrared cabin cameras) gets no vivid lips and no coloured rims. A smooth limit of
+    `_COLOUR_OF_DETAIL` times the light's mean distance from grey, per channel, and of
+    `_COLOUR_OF_FEATURES` times it where `features` [n, 1, 128, 128] is 1: in eyes and lips.
 
     Example:
         >>> grey, red = torch.full((1, 3, 8, 8), 0.4), torch.zeros(1, 3, 128, 128)
         >>> red[:, 0] = 0.3
-        >>> [round(v, 4) for v in as_colourful_as(grey, red)[0, :, 0, 0].tolist()]
+        >>> [round(v, 4) for v in as_colourful_as(grey, red, red[:, :1])[0, :, 0, 0].tolist()]
         [0.1, 0.1, 0.1]
     """
     inner = light[:, :, _SKIN_CELLS, _SKIN_CELLS]
     distance = (inner - inner.mean(1, keepdim=True)).abs().mean((1, 2, 3), keepdim=True)
-    limit = _COLOUR_OF_DETAIL * distance
+    share = _COLOUR_OF_DETAIL + (_COLOUR_OF_FEATURES - _COLOUR_OF_DETAIL) * features
+    limit = share * distance
     grey = detail.mean(1, keepdim=True)
     colour = limit * torch.tanh((detail - grey) / (limit + 1e-4))
     return grey + colour - colour.mean(1, keepdim=True)

@@ -58,6 +58,7 @@ from deid_ops.train.painting import (
     PaintBatch,
     draw_batch,
 )
+from deid_ops.train.tone import PaintersHabits
 from deid_ops.types import F32
 
 
@@ -69,6 +70,7 @@ def paint_losses(
     config: GeneratorTraining,
     rng: np.random.Generator,
     *,
+    habits: PaintersHabits,
     stable: bool,
     with_identity: bool = True,
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
@@ -91,6 +93,9 @@ def paint_losses(
             losses["repulsion"] = config.w_repulsion * terms.repulsion
             losses["same"] = config.w_same * terms.same
             losses |= _fit_losses(output, batch, attributes, config)
+            other = (v[~own] for v in (output, batch.images01, batch.weight))
+            pull = habits(*other, net.heat(batch.points_px[~own]), batch.pose_deg[~own])
+            losses["habits"] = config.w_habits * pull
     if stable:
         rows = slice(0, config.stable_rows)
         shake = torch.from_numpy(rng.normal(0, 0.6, (config.stable_rows, 136, 2)).astype("f4"))
@@ -205,13 +210,14 @@ def train_generator(
     channels_last(net).train()
     critic = _Critic.of(encoders, config)
     optimiser = torch.optim.Adam(net.parameters(), config.rate, betas=(0.5, 0.99), eps=1e-7)
-    average = Average(net, config.ema)
+    average, habits = Average(net, config.ema), PaintersHabits()
     parts = {
         "net": net,
         "average": average,
         "optimiser": optimiser,
         "critic": critic.net,
         "critic_optimiser": critic.optimiser,
+        "habits": habits,
     }
     state = State(parts, config.seed)
     if resume and checkpoint is not None:
@@ -228,6 +234,7 @@ def train_generator(
             attributes,
             config,
             state.rng,
+            habits=habits,
             stable=stable,
             with_identity=swapping or number >= config.features_from * budget.max_steps,
         )
@@ -241,6 +248,7 @@ def train_generator(
         set_rate(optimiser, config.rate * factor)
         descend(list(losses.values()), optimiser)
         average.update(net, number)
+        values["habit"] = habits.strength()
         return values | {name: float(value.detach()) for name, value in losses.items()}
 
     run(state, step, budget, checkpoint, clock, report)

@@ -374,12 +374,17 @@ def test_detail_is_no_more_colourful_than_the_light_allows() -> None:
     light, detail = torch.zeros(3, 3, 8, 8), torch.zeros(3, 3, 128, 128)
     light[1, 0], light[2, 0] = 0.03, 0.6
     detail[:, 0] = 0.15
-    found = as_colourful_as(light, detail)
+    features = torch.zeros(3, 1, 128, 128)
+    features[..., 64:] = 1.0
+    found, vivid = as_colourful_as(light, detail, features).split(64, dim=3)
+    detail = detail[..., :64]
     assert torch.allclose(found.mean(1), detail.mean(1), atol=1e-6)  # brightness stays
     grey, pale, skin = (found[:, 0] - found.mean(1)).abs().amax((1, 2)).tolist()
     assert grey < 1e-6
     assert pale < 0.01
     assert 0.05 < skin <= 0.0605  # of 0.1
+    assert (vivid[2, 0] - vivid[2].mean(0)).min() > 0.09  # eyes and lips
+    assert (vivid[0, 0] - vivid[0].mean(0)).abs().max() < 1e-6
 
 
 def test_tints_are_taken_away_and_brightness_is_not() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deid_ops.swap.layout import N_POINTS, group_slice
-from deid_ops.swap.light import even_light, mouth_shares, shading, told_light
+from deid_ops.swap.light import colourfulness, even_light, mouth_shares, shading, tint, told_light
 
 _CLOSED = np.zeros((1, 1, 8, 8), np.float32)  # a mouth
 _Y, _X = np.mgrid[0:8, 0:8].astype(np.float32)
@@ -54,6 +54,19 @@ def test_the_shading_of_any_face_is_told_in_one_strength() -> None:
         wanted = shading()[2:6, 2:6] - even_light(shading()[None, None], _share())[0, 0, 2:6, 2:6]
         slope = (got[0] * wanted).sum() / (wanted**2).sum() / 3
         assert slope == pytest.approx(expected, abs=0.12), strength
+
+
+def test_the_tint_of_any_face_is_as_strong_as_the_light_is_colourful() -> None:
+    assert np.abs(tint().sum(axis=0)).max() < 1e-6  # no brightness
+    assert tint()[0, 3, 2] < 0 < tint()[0, 4, 2]  # an eye, a cheek
+    assert np.array_equal(tint(), tint()[:, :, ::-1])
+    skin = np.full((1, 3, 8, 8), 0.5, np.float32) + np.float32([0.1, 0.0, -0.1])[:, None, None]
+    grey = np.full((1, 3, 8, 8), 0.5, np.float32)
+    assert colourfulness(skin)[0, 0, 0, 0] == pytest.approx(0.2 / 3)
+    inner = np.s_[0, :, 2:6, 2:6]
+    told = (told_light(skin, _share(), _CLOSED) - skin)[inner]
+    assert np.allclose(told, 0.2 / 3 * tint()[:, 2:6, 2:6], atol=2e-3)
+    assert np.abs(told_light(grey, _share(), _CLOSED) - grey)[inner].max() < 1e-3
 
 
 def test_half_of_the_rim_passes_and_twice_is_nearly_once() -> None:

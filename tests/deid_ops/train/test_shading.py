@@ -9,7 +9,7 @@ import numpy as np
 from deid_ops.swap.retarget import FaceShape
 from deid_ops.train.data import Pack
 from deid_ops.train.paint_data import load_paint_data
-from deid_ops.train.shading import mean_shading
+from deid_ops.train.shading import mean_shading, mean_tint
 
 
 def test_planted_shading_is_found(small_pack: Pack, flat_shape: FaceShape) -> None:
@@ -24,6 +24,12 @@ def test_planted_shading_is_found(small_pack: Pack, flat_shape: FaceShape) -> No
     assert np.array_equal(found, found[:, ::-1])
     assert 0.06 < found[4, 2] < 0.12
     assert np.unravel_index(np.argmax(np.abs(found)), (8, 8)) in ((4, 2), (4, 5))
+    assert not mean_tint(replace(data, points_px=points, crops_rgb=crops)).any()  # all grey
+    crops[..., 0] += 20
+    crops[:, 64:80, 32:48] = (180, 110, 120)  # redder, and no brighter than a grey patch is
+    tinted = mean_tint(replace(data, points_px=points, crops_rgb=crops, inside_bits=shown))
+    assert tinted[0, 4, 2] > 0.3 > tinted[1, 4, 2]
+    assert np.abs(tinted.sum(axis=0)).max() < 1e-5
     hidden = np.zeros_like(shown)
     nothing = mean_shading(replace(data, points_px=points, crops_rgb=crops, inside_bits=hidden))
     assert not nothing.any()
