@@ -22,7 +22,7 @@ _PORTRAIT_DETAIL = (0.19, 0.20, 0.145)  # coarse strength of portraits in every 
 _FOREHEAD_CELLS = 2  # rows of the light above the brows
 _GAINS = (0.05, 1.5)
 _COLOUR_OF_DETAIL = 0.2  # the most, of the light's distance from grey; portraits' mean is 0.2
-_COLOUR_OF_FEATURES = 1.0  # the same in eyes and lips: the white of an eye is grey
+_COLOUR_OF_FEATURES = 0.5  # the same in eyes and lips, which are greyer and redder than skin
 
 
 def cell_means(image: Tensor, mask: Tensor, cell_px: int) -> Tensor:

@@ -66,7 +66,7 @@ class GeneratorTraining:
     w_light: float = 4.0
     w_seam: float = 3.0
     w_detail: float = 1.0  # that detail is no weaker than told
-    w_habits: float = 4.0  # of what is painted into every face (`train/tone.py`)
+    w_habits: float = 20.0  # of what is painted into every face (`train/tone.py`)
     w_unseen: float = 2.0  # where a training picture ends within the face: nothing but its light
     w_attributes: float = 1.2
     w_critic: float = 1.5

@@ -17,10 +17,10 @@ from deid_ops.swap.crop import CROP_SIZE_PX
 from deid_ops.swap.layout import GROUP_NAMES
 
 _CELL_PX = CROP_SIZE_PX // MAP_SIZE
-_COARSE = 5  # of the maps' pixels: features of different people lie that far apart
+_COARSE = 3  # of the maps' pixels: features of different people lie that far apart
 _AWAY = 9  # the same; nearer to eyes, brows, nose and lips skin is not bare
 _FRONTAL_DEG = 15.0  # of yaw and pitch; further off, places are no longer the same
-_CLEAR = 0.02  # of the range: a habit that counts fully
+_CLEAR = 0.008  # of the range: a habit that counts fully
 _FEATURES = tuple(i for i, name in enumerate(GROUP_NAMES) if name != "contour")
 
 
@@ -34,7 +34,7 @@ class PaintersHabits(nn.Module):
     smooth: Tensor
     sharp: Tensor
 
-    def __init__(self, memory: float = 0.97) -> None:
+    def __init__(self, memory: float = 0.99) -> None:
         super().__init__()
         self.memory = memory
         for name in ("smooth", "sharp"):
