@@ -28,11 +28,10 @@ from deid_ops.swap.conditions import (
     FaceConditions,
     mask_planes,
     surroundings_of,
-    to_bgr,
     to_planes,
 )
 from deid_ops.swap.contract import LIGHT_CELLS
-from deid_ops.swap.generator import check_conditions, check_crops, painted_inside
+from deid_ops.swap.generator import check_conditions, check_crops, finished
 from deid_ops.types import F32, U8, Bool
 
 ByteSource = Callable[[int], bytes]
@@ -140,7 +139,7 @@ class Denoiser:
             "anchor_unit": unit_rows(anchors_unit),
             "noise_ratio": np.full((len(planes), 1), ratio, dtype=np.float32),
         }
-        return painted_inside(masks, to_bgr(self._model.run(feeds)["crop_rgb"]), swapped_bgr)
+        return finished(self._model.run(feeds)["crop_rgb"], conditions, swapped_bgr)
 
 
 def _noise_levels(path: str) -> tuple[float, float, float]:

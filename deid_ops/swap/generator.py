@@ -19,6 +19,7 @@ from deid_ops.swap.contract import GENERATOR, IDENTITY_DIM
 from deid_ops.swap.crop import CROP_SIZE_PX, as_shown
 from deid_ops.swap.face_mask import face_masks
 from deid_ops.swap.layout import five_points
+from deid_ops.swap.lips import muted_lips
 from deid_ops.swap.retarget import retarget
 from deid_ops.types import F32, U8, Bool
 
@@ -122,8 +123,19 @@ class Generator:
         check_crops(crops_bgr, anchors_unit)
         check_conditions(conditions, len(crops_bgr))
         feeds = generator_feeds(to_planes(crops_bgr), conditions, anchors_unit)
-        painted = to_bgr(self._model.run(feeds)["crop_rgb"])
-        return painted_inside(conditions.masks(), painted, crops_bgr)
+        return finished(self._model.run(feeds)["crop_rgb"], conditions, crops_bgr)
+
+
+def finished(painted_rgb: F32, conditions: FaceConditions, crops_bgr: U8) -> U8:
+    """Turn what a painter returns into crops [n, 128, 128, 3] as they may be published.
+
+    Args:
+        painted_rgb: [n, 3, 128, 128] in [0, 1].
+        conditions: what was painted from.
+        crops_bgr: [n, 128, 128, 3] into which.
+    """
+    painted = muted_lips(to_bgr(painted_rgb), conditions.points_px)
+    return painted_inside(conditions.masks(), painted, crops_bgr)
 
 
 def painted_inside(masks: Bool, painted_bgr: U8, crops_bgr: U8) -> U8:
