@@ -43,7 +43,7 @@ class PaintersHabits(nn.Module):
     def forward(
         self, painted01: Tensor, images01: Tensor, weight: Tensor, heat: Tensor, pose_deg: Tensor
     ) -> Tensor:
-        """Remember a batch, and return a loss that pulls it off the habits, 0 on average.
+        """Remember a batch, and return a loss whose gradient pulls it off the habits.
 
         Args:
             painted01: [n, 3, 128, 128].
