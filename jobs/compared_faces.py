@@ -13,7 +13,7 @@ from deid_ops.judge.protocol import Judge
 from deid_ops.judge.verification import distances, paired_distances
 from deid_ops.metrics.figures import Figure, far_name
 from deid_ops.metrics.stats import clustered_rate, mean_estimate
-from deid_ops.types import F32, Bool
+from deid_ops.types import F32, I64, Bool
 from jobs.clip_faces import Sampled
 
 #: The data set of figures over the people of all clips of one evaluation.
@@ -35,6 +35,36 @@ class RankedPerson:
     encoder: str
     share: float
     chance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """Which of `n` faces have the right person of their recording ranked first.
+
+    Attributes:
+        encoder: the judge.
+        first: [n] whether the nearest person is the right one.
+        track: [n] labels.
+        person: [n] labels, the same in all releases.
+        chance: of a guesser among the people of the recording.
+    """
+
+    encoder: str
+    first: Bool
+    track: I64
+    person: npt.NDArray[np.str_]
+    chance: float
+
+    def figure(self, subject: str, name: str) -> Figure:
+        """Return the share of the faces of a clip."""
+        share = clustered_rate(self.first, self.track)
+        metric = "rank1_in_recording"
+        return Figure("retrieval", subject, name, self.encoder, metric, share, "lower", self.chance)
+
+    def people(self, subject: str) -> list[RankedPerson]:
+        """Return the share of each person's faces."""
+        shares = [float(self.first[self.person == one].mean()) for one in np.unique(self.person)]
+        return [RankedPerson(subject, self.encoder, share, self.chance) for share in shares]
 
 
 class ComparedFaces:
@@ -114,34 +144,8 @@ class ComparedFaces:
             float(near[others].mean()) if others.any() else None,
         )
 
-    def retrieval(self, subject: str, name: str, rows: Bool) -> Iterator[Figure]:
-        """Yield how often the nearest person of the recording is the right one, for `rows` [n]."""
-        ranked = self._ranked(rows)
-        if ranked is not None:
-            first, chance = ranked
-            yield Figure(
-                "retrieval",
-                subject,
-                name,
-                self.judge.name,
-                "rank1_in_recording",
-                clustered_rate(first, self.track[rows]),
-                "lower",
-                chance,
-            )
-
-    def ranked_people(self, subject: str, rows: Bool) -> Iterator[RankedPerson]:
-        """Yield for every person with faces in `rows` [n] how often the right one ranks first."""
-        ranked = self._ranked(rows)
-        if ranked is not None:
-            first, chance = ranked
-            person = self._person_of_track()[rows]
-            for one in np.unique(person):
-                share = float(first[person == one].mean())
-                yield RankedPerson(subject, self.judge.name, share, chance)
-
-    def _ranked(self, rows: Bool) -> tuple[Bool, float] | None:
-        """Return whether the right person ranks first, for `rows` [n], and a guesser's rate.
+    def ranked(self, rows: Bool) -> Ranks | None:
+        """Return whether the right person of the recording ranks first, for `rows` [n].
 
         A person who appears twice as often is not twice as likely a guess: the gallery has one
         vector a person, the mean over all sampled faces of the source. None where a release has
@@ -159,7 +163,10 @@ class ComparedFaces:
             nearest = people[distances(self.after[asked], gallery).argmin(axis=1)]
             first[asked] = nearest == self.person[asked]
             guesses.append(1.0 / len(people))
-        return None if max(guesses) == 1.0 else (first[rows], float(np.mean(guesses)))
+        if max(guesses) == 1.0:
+            return None
+        labels = (self.track[rows], self._person_of_track()[rows])
+        return Ranks(self.judge.name, first[rows], *labels, float(np.mean(guesses)))
 
     def _person_of_track(self) -> npt.NDArray[np.str_]:
         """Return one label [n] for whoever a track shows: names differ between releases."""

@@ -83,17 +83,19 @@ def _identity(
     for subject, rows in (("output", everyone), ("replaced", swapped), ("redacted", ~swapped)):
         if not rows.any():
             continue
-        people += compared.ranked_people(subject, rows)
+        ranks = compared.ranked(rows)
+        people += ranks.people(subject) if ranks else []
         if subject != "output" and rows.all():
             continue  # of one treatment only: `output` says it
         for far in fars:
             figures += compared.verification(subject, name, far, rows)
             figures += compared.averaged(subject, name, far, rows)
-        figures += compared.retrieval(subject, name, rows)
+        figures += [ranks.figure(subject, name)] if ranks else []
     if swapped.any():
         faceless = ComparedFaces(sampled, judge, sampled.faceless)
-        figures += faceless.retrieval("surroundings", name, swapped)
-        people += faceless.ranked_people("surroundings", swapped)
+        ranks = faceless.ranked(swapped)
+        figures += [ranks.figure("surroundings", name)] if ranks else []
+        people += ranks.people("surroundings") if ranks else []
     return figures, people
 
 

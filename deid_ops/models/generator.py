@@ -49,11 +49,11 @@ from deid_ops.swap.layout import GROUP_NAMES, N_GROUPS, group_slice
 MAP_SIZE = 64
 HEAT_SIGMA_PX = 1.6  # of a landmark's spot, in crop pixels
 N_SCALARS = 2  # is_noise, noise level
-_FEATURES = tuple(
+_EYES_AND_LIPS = tuple(
     GROUP_NAMES.index(name)
     for name in ("left_eye", "right_eye", "left_iris", "right_iris", "outer_lips", "inner_lips")
 )
-_FEATURE_REACH = 5  # of the heat map's pixels: what lies between a lid and an iris
+_SPOT_REACH = 5  # of the heat map's pixels: what lies between a lid and an iris
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +92,13 @@ class HeatMaps(nn.Module):
 
 
 def eyes_and_lips(heat: Tensor) -> Tensor:
-    """Return [n, 1, 128, 128], 1 within eyes and lips and 0 away from them, of `HeatMaps`."""
-    spots = heat[:, _FEATURES].amax(1, keepdim=True)
-    near = functional.max_pool2d(spots, _FEATURE_REACH, 1, _FEATURE_REACH // 2)
+    """Return where eyes and lips are, [n, 1, 128, 128] in [0, 1].
+
+    Args:
+        heat: [n, groups, 64, 64] of `HeatMaps`.
+    """
+    spots = heat[:, _EYES_AND_LIPS].amax(1, keepdim=True)
+    near = functional.max_pool2d(spots, _SPOT_REACH, 1, _SPOT_REACH // 2)
     smooth = functional.avg_pool2d(near, 3, 1, 1)
     size = (CROP_SIZE_PX, CROP_SIZE_PX)
     return functional.interpolate(smooth, size, mode="bilinear", align_corners=False)

@@ -15,14 +15,14 @@ from torch.nn import functional
 from deid_ops.swap.conditions import CELL_PX, OUTSIDE_SHARE, RIM_SHARE
 from deid_ops.swap.contract import FINE_CELLS
 from deid_ops.swap.crop import CROP_SIZE_PX
+from deid_ops.swap.light import SKIN_CELLS
 
 N_LOOKS = 10  # what `look_of_footage` returns
-_SKIN_CELLS = slice(2, 6)  # rows and columns of the light without hair, hats and background
 _PORTRAIT_DETAIL = (0.19, 0.20, 0.145)  # coarse strength of portraits in every part: gain 1
 _FOREHEAD_CELLS = 2  # rows of the light above the brows
 _GAINS = (0.05, 1.5)
 _COLOUR_OF_DETAIL = 0.2  # the most, of the light's distance from grey; portraits' mean is 0.2
-_COLOUR_OF_FEATURES = 0.5  # the same in eyes and lips, which are greyer and redder than skin
+_COLOUR_OF_EYES_AND_LIPS = 0.5  # the same in eyes and lips, which are greyer and redder than skin
 
 
 def cell_means(image: Tensor, mask: Tensor, cell_px: int) -> Tensor:
@@ -61,7 +61,7 @@ def look_of_footage(surroundings: Tensor, light: Tensor, told: Tensor, mask: Ten
         mask: [n, 1, 128, 128] of the faces.
     """
     grey = surroundings.mean(1, keepdim=True)
-    inner = light.mean(1, keepdim=True)[:, :, _SKIN_CELLS, _SKIN_CELLS]
+    inner = light.mean(1, keepdim=True)[:, :, SKIN_CELLS, SKIN_CELLS]
     brightness = inner.mean((2, 3), keepdim=True)
     contrast = inner.var((2, 3), correction=0, keepdim=True)
     outside = 1.0 - mask
@@ -130,13 +130,13 @@ def _over(values: Tensor, parts: Tensor) -> Tensor:
     return (values[:, :, None, None] * parts).sum(1, keepdim=True)
 
 
-def as_colourful_as(light: Tensor, detail: Tensor, features: Tensor) -> Tensor:
+def as_colourful_as(light: Tensor, detail: Tensor, eyes_and_lips: Tensor) -> Tensor:
     """Limit the colour of a face's detail [n, 3, 128, 128] by how colourful its light is.
 
     Cheeks differ from the skin by less than the skin differs from grey; dull, cold or monochrome
     footage (infrared cabin cameras) gets no vivid lips and no coloured rims. A smooth limit of
     `_COLOUR_OF_DETAIL` times the light's mean distance from grey, per channel, and of
-    `_COLOUR_OF_FEATURES` times it where `features` [n, 1, 128, 128] is 1: in eyes and lips.
+    `_COLOUR_OF_EYES_AND_LIPS` times it where `eyes_and_lips` [n, 1, 128, 128] is 1.
 
     Example:
         >>> grey, red = torch.full((1, 3, 8, 8), 0.4), torch.zeros(1, 3, 128, 128)
@@ -144,9 +144,10 @@ def as_colourful_as(light: Tensor, detail: Tensor, features: Tensor) -> Tensor:
         >>> [round(v, 4) for v in as_colourful_as(grey, red, red[:, :1])[0, :, 0, 0].tolist()]
         [0.1, 0.1, 0.1]
     """
-    inner = light[:, :, _SKIN_CELLS, _SKIN_CELLS]
+    inner = light[:, :, SKIN_CELLS, SKIN_CELLS]
     distance = (inner - inner.mean(1, keepdim=True)).abs().mean((1, 2, 3), keepdim=True)
-    share = _COLOUR_OF_DETAIL + (_COLOUR_OF_FEATURES - _COLOUR_OF_DETAIL) * features
+    more = _COLOUR_OF_EYES_AND_LIPS - _COLOUR_OF_DETAIL
+    share = _COLOUR_OF_DETAIL + more * eyes_and_lips
     limit = share * distance
     grey = detail.mean(1, keepdim=True)
     colour = limit * torch.tanh((detail - grey) / (limit + 1e-4))

@@ -61,7 +61,7 @@ _TINT_LEFT_HALF = (
         (0.000, 0.000, 0.012, 0.022),
     ),
 )
-_SKIN_CELLS = slice(2, 6)  # rows and columns of the light without hair, hats and background
+SKIN_CELLS = slice(2, 6)  # rows and columns of the light without hair, hats and background
 
 
 def shading() -> F32:
@@ -79,7 +79,7 @@ def tint() -> F32:
 
 def colourfulness(even: F32) -> F32:
     """Return how far the light [n, 3, 8, 8] of each face is from grey, [n, 1, 1, 1]."""
-    inner = even[:, :, _SKIN_CELLS, _SKIN_CELLS]
+    inner = even[:, :, SKIN_CELLS, SKIN_CELLS]
     apart = np.abs(inner - inner.mean(axis=1, keepdims=True))
     return np.asarray(apart.mean(axis=(1, 2, 3), keepdims=True), dtype=np.float32)
 

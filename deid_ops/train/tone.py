@@ -21,7 +21,7 @@ _COARSE = 3  # of the maps' pixels: features of different people lie that far ap
 _AWAY = 9  # the same; nearer to eyes, brows, nose and lips skin is not bare
 _FRONTAL_DEG = 15.0  # of yaw and pitch; further off, places are no longer the same
 _CLEAR = 0.008  # of the range: a habit that counts fully
-_FEATURES = tuple(i for i, name in enumerate(GROUP_NAMES) if name != "contour")
+_ON_THE_FACE = tuple(i for i, name in enumerate(GROUP_NAMES) if name != "contour")
 
 
 class PaintersHabits(nn.Module):
@@ -43,7 +43,7 @@ class PaintersHabits(nn.Module):
     def forward(
         self, painted01: Tensor, images01: Tensor, weight: Tensor, heat: Tensor, pose_deg: Tensor
     ) -> Tensor:
-        """Remember a batch, and return a loss whose gradient pulls it off the habits.
+        """Remember a batch, and return a loss whose gradient pulls it off the habits, a scalar.
 
         Args:
             painted01: [n, 3, 128, 128].
@@ -58,7 +58,7 @@ class PaintersHabits(nn.Module):
         weight = weight[frontal]
         apart = functional.avg_pool2d((painted01 - images01)[frontal] * weight, _CELL_PX)
         share = functional.avg_pool2d(weight, _CELL_PX)
-        features = heat[frontal][:, _FEATURES].amax(1, keepdim=True)
+        features = heat[frontal][:, _ON_THE_FACE].amax(1, keepdim=True)
         near = functional.max_pool2d(features, _AWAY, 1, _AWAY // 2)
         even = functional.avg_pool2d(apart, _COARSE, 1, _COARSE // 2)
         return self._pull("smooth", even, share) + self._pull("sharp", apart * (1.0 - near), share)
