@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from deid_ops.attacks.defences import Defence, Treated, apply_defence, hard_mask
+from deid_ops.attacks.defences import Defence, Treated, apply_defence, hard_mask, mask
 from deid_ops.attacks.figures import (
     attackable_rows,
     linkage_figures,
@@ -39,7 +39,7 @@ from deid_ops.swap.crop import crop_matrices, paste_crop
 from deid_ops.types import F32, I64, U8
 from jobs.attack_options import AttackOptions, defences
 from jobs.config import JobConfig
-from jobs.evaluate_ours import OwnReplacement
+from jobs.evaluate_ours import OwnReplacement, redact_defence
 from jobs.models import calibration_file, conditioning_encoder, judge_encoders
 from jobs.target_oriented import PaintAnchors
 
@@ -80,7 +80,7 @@ def attack_faces(
     for defence in defences(config, own, fgsm_after, options, only, secret_key, paint):
         _LOG.info("attacking %s", defence.name)
         figures.extend(lab.attack(defence))
-    if lab.own is not None and (not only or "swap_diffusion" in only):
+    if not only or "swap_diffusion" in only:
         figures.extend(lab.link_releases(secret_key))
         figures.extend(lab.average_releases())
     params = options.as_params()
@@ -98,7 +98,8 @@ class _Laboratory:
         rows: I64,
         options: AttackOptions,
     ) -> None:
-        self.options, self.background, self.faces, self.rows = options, background, faces, rows
+        self.config, self.options = config, options
+        self.background, self.faces, self.rows = background, faces, rows
         self.attacked = faces.take(rows)
         self.own = (
             None
@@ -141,24 +142,33 @@ class _Laboratory:
         return Defence("swap_fgsm", treat, {"eps": self.options.eps})
 
     def link_releases(self, secret_key: bytes) -> Iterator[Figure]:
-        """Compare two releases of the same people under different keys and under the same key."""
+        """Compare two releases of the same people, under different keys and under the same key.
+
+        Beside it stand two releases without any face, grey patches and the job's redaction: what
+        hair, clothes and place link.
+        """
+        for defence in (mask(), redact_defence(self.config)):
+            first, second = (self._protect(self.attacked, defence, 200 + i).faces for i in range(2))
+            yield from self._linked(first, second, defence.name)
         if self.own is None:
             return
-        base = self.own.release(self.attacked, secret_key)
+        base = self.own.release(self.attacked, secret_key).faces
         other_key = secrets.token_bytes(len(secret_key))
         for name, key in (("same_key", secret_key), ("different_keys", other_key)):
-            again = self.own.release(self.attacked, key)
-            for judge in self.judges:
-                limits = self._thresholds(judge)
-                yield from linkage_figures(
-                    judge.vectors(base.faces),
-                    judge.vectors(again.faces),
-                    self.attacked.person,
-                    limits,
-                    f"ours_{name}",
-                    self.faces.name,
-                    judge.name,
-                )
+            again = self.own.release(self.attacked, key).faces
+            yield from self._linked(base, again, f"ours_{name}")
+
+    def _linked(self, first: FaceSet, second: FaceSet, subject: str) -> Iterator[Figure]:
+        for judge in self.judges:
+            yield from linkage_figures(
+                judge.vectors(first),
+                judge.vectors(second),
+                self.attacked.person,
+                self.options.fars,
+                subject,
+                self.faces.name,
+                judge.name,
+            )
 
     def average_releases(self) -> Iterator[Figure]:
         """Search with the mean of several releases under different keys.

@@ -29,7 +29,7 @@ SUMMARY = {
     "regression_same_photo_far_0.001": "retrieved by regression at FAR 1e-3",
     "parrot_other_photo_far_0.001": "retrieved by the parrot at FAR 1e-3",
     "averaged_other_photo_far_0.001": "retrieved from the mean of releases at FAR 1e-3",
-    "linked_same_photo_far_0.001": "linked at FAR 1e-3",
+    "linked_other_photo_far_0.001": "linked by another photo at FAR 1e-3",
     "m_tc_all_pairs": "M_tc",
     "auc": "AUC",
     "found_again": "found again",

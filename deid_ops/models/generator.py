@@ -32,6 +32,7 @@ from deid_ops.models.blocks import (
 from deid_ops.models.light import (
     N_LOOKS,
     as_colourful_as,
+    as_smooth_as_skin,
     as_strong_as,
     cell_means,
     coarse_light,
@@ -54,6 +55,9 @@ _EYES_AND_LIPS = tuple(
     for name in ("left_eye", "right_eye", "left_iris", "right_iris", "outer_lips", "inner_lips")
 )
 _SPOT_REACH = 5  # of the heat map's pixels: what lies between a lid and an iris
+_FEATURES = tuple(i for i, name in enumerate(GROUP_NAMES) if name != "contour")
+_FEATURE_REACH = 7  # the same: wings of the nose, lids
+_FEATURE_RAMP = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,17 @@ def eyes_and_lips(heat: Tensor) -> Tensor:
     smooth = functional.avg_pool2d(near, 3, 1, 1)
     size = (CROP_SIZE_PX, CROP_SIZE_PX)
     return functional.interpolate(smooth, size, mode="bilinear", align_corners=False)
+
+
+def bare_skin(heat: Tensor) -> Tensor:
+    """Return where brows, eyes, nose and lips are not, [n, 1, 64, 64] in [0, 1].
+
+    Args:
+        heat: [n, groups, 64, 64] of `HeatMaps`.
+    """
+    spots = heat[:, _FEATURES].amax(1, keepdim=True)
+    near = functional.max_pool2d(spots, _FEATURE_REACH, 1, _FEATURE_REACH // 2)
+    return 1.0 - functional.avg_pool2d(near, _FEATURE_RAMP, 1, _FEATURE_RAMP // 2)
 
 
 class LeakProofGenerator(nn.Module):
@@ -184,6 +199,7 @@ class LeakProofGenerator(nn.Module):
         x = functional.silu(self.out_norm(x, style))
         detail = without_chequers(functional.pixel_shuffle(self.out(x), 2).float())
         detail = as_strong_as(told, detail, self.parts(mask))
+        detail = as_smooth_as_skin(told, detail, enlarge_cells(bare_skin(heat)), mask)
         detail = as_colourful_as(light, detail, eyes_and_lips(heat))
         painted = detail + enlarge_cells(light)
         cells = cell_means(painted, mask, CELL_PX)

@@ -21,6 +21,7 @@ N_LOOKS = 10  # what `look_of_footage` returns
 _PORTRAIT_DETAIL = (0.19, 0.20, 0.145)  # coarse strength of portraits in every part: gain 1
 _FOREHEAD_CELLS = 2  # rows of the light above the brows
 _GAINS = (0.05, 1.5)
+_STROKE_ON_SKIN = 0.06  # the most that lines and spots differ from bare skin around them, gain 1
 _COLOUR_OF_DETAIL = 0.2  # the most, of the light's distance from grey; portraits' mean is 0.2
 _COLOUR_OF_EYES_AND_LIPS = 0.5  # the same in eyes and lips, which are greyer and redder than skin
 
@@ -109,7 +110,7 @@ def as_strong_as(told: Tensor, detail: Tensor, parts: Tensor) -> Tensor:
     """
     n_parts = parts.shape[1]
     wanted = (told[:, :n_parts], told[:, n_parts:])
-    gains = (wanted[0] / told.new_tensor(_PORTRAIT_DETAIL)).clamp(*_GAINS)
+    gains = _gains(told)
     mask = parts.sum(1, keepdim=True)
     light, coarse, fine = detail_bands(detail * _over(gains, parts), mask)
     limits = [
@@ -117,6 +118,39 @@ def as_strong_as(told: Tensor, detail: Tensor, parts: Tensor) -> Tensor:
         for want, band in zip(wanted, (coarse, fine), strict=True)
     ]
     return (light + coarse) * _over(limits[0], parts) + fine * _over(limits[1], parts)
+
+
+def as_smooth_as_skin(told: Tensor, detail: Tensor, bare: Tensor, mask: Tensor) -> Tensor:
+    """Limit lines and spots of a face's detail [n, 3, 128, 128] on bare skin.
+
+    The same strength of detail is many faint wrinkles or one drawn line, and a painter that is
+    drawn to a vector draws lines: locks on foreheads, stripes on chins, folds around mouths. A
+    smooth limit of the brightness beside the light, `_STROKE_ON_SKIN` in portraits' units, scaled
+    by the contrast of the footage in the face's dullest part.
+
+    Args:
+        told: [n, 6] strengths of the original's detail in the units of `detail`.
+        detail: what was painted beside the light.
+        bare: [n, 1, 128, 128] 1 on bare skin, 0 on features; see `generator.py: bare_skin`.
+        mask: [n, 1, 128, 128] of the faces.
+
+    Example:
+        >>> line, everywhere = torch.zeros(1, 3, 128, 128), torch.ones(1, 1, 128, 128)
+        >>> line[:, :, :, 64] = 0.5
+        >>> told = torch.tensor([[0.19, 0.20, 0.145, 0.0, 0.0, 0.0]])
+        >>> round(float(as_smooth_as_skin(told, line, everywhere, everywhere).max()), 2)
+        0.08
+    """
+    limit = _STROKE_ON_SKIN * _gains(told).amin(1).reshape(-1, 1, 1, 1)
+    grey = detail.mean(1, keepdim=True)
+    strokes = grey - detail_bands(grey, mask)[0]
+    return detail + bare * (limit * torch.tanh(strokes / limit) - strokes)
+
+
+def _gains(told: Tensor) -> Tensor:
+    """Return how strong coarse detail is in every part, 1 in portraits, [n, parts]."""
+    coarse = told[:, : len(_PORTRAIT_DETAIL)]
+    return (coarse / told.new_tensor(_PORTRAIT_DETAIL)).clamp(*_GAINS)
 
 
 def _strengths(band: Tensor, parts: Tensor) -> Tensor:

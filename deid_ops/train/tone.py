@@ -12,16 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deid_ops.models.generator import MAP_SIZE
+from deid_ops.models.generator import MAP_SIZE, bare_skin
 from deid_ops.swap.crop import CROP_SIZE_PX
-from deid_ops.swap.layout import GROUP_NAMES
 
 _CELL_PX = CROP_SIZE_PX // MAP_SIZE
 _COARSE = 3  # of the maps' pixels: features of different people lie that far apart
-_AWAY = 9  # the same; nearer to eyes, brows, nose and lips skin is not bare
 _FRONTAL_DEG = 15.0  # of yaw and pitch; further off, places are no longer the same
 _CLEAR = 0.008  # of the range: a habit that counts fully
-_ON_THE_FACE = tuple(i for i, name in enumerate(GROUP_NAMES) if name != "contour")
 
 
 class PaintersHabits(nn.Module):
@@ -58,10 +55,9 @@ class PaintersHabits(nn.Module):
         weight = weight[frontal]
         apart = functional.avg_pool2d((painted01 - images01)[frontal] * weight, _CELL_PX)
         share = functional.avg_pool2d(weight, _CELL_PX)
-        features = heat[frontal][:, _ON_THE_FACE].amax(1, keepdim=True)
-        near = functional.max_pool2d(features, _AWAY, 1, _AWAY // 2)
         even = functional.avg_pool2d(apart, _COARSE, 1, _COARSE // 2)
-        return self._pull("smooth", even, share) + self._pull("sharp", apart * (1.0 - near), share)
+        bare = apart * bare_skin(heat[frontal])
+        return self._pull("smooth", even, share) + self._pull("sharp", bare, share)
 
     def _pull(self, name: str, apart: Tensor, share: Tensor) -> Tensor:
         mean = apart.sum(0) / (share.sum(0) + 1.0)

@@ -52,15 +52,27 @@ def test_a_blind_attacker_retrieves_chance(gallery, rng):
 
 def test_same_face_again_is_linked_and_fresh_faces_are_not(gallery, rng):
     vectors, person = gallery
-    linked = linkage_figures(vectors, vectors, person, thresholds(*gallery), "same key", "d", "j")
+    linked = linkage_figures(vectors, vectors, person, (1e-2, 1e-3), "same key", "d", "j")
     by_name = {f.metric: f for f in linked}
     assert by_name["linked_same_photo_far_0.001"].estimate.value == 1
     assert by_name["linked_other_photo_far_0.01"].estimate.value > 0.8
+    assert by_name["linked_rank1_other_photo"].estimate.value > 0.8
     fresh = [checked_unit_rows(rng.normal(size=vectors.shape).astype(np.float32)) for _ in range(2)]
-    unlinked = linkage_figures(*fresh, person, thresholds(*gallery), "other key", "d", "j")
+    unlinked = list(linkage_figures(*fresh, person, (1e-2, 1e-3), "other key", "d", "j"))
+    assert len(unlinked) == len(by_name) == 6
     for figure in unlinked:
-        limit = figure.bar if figure.bar is not None else figure.chance
-        assert figure.estimate.ci_low <= limit
+        assert figure.estimate.ci_low <= figure.chance + 0.02
+        assert figure.estimate.value < 0.1
+
+
+def test_faces_that_are_all_alike_are_not_linked_more_than_chance(rng):
+    person = np.repeat(np.arange(60), 2)
+    alike = np.ones((2, 120, 24)) + 0.05 * rng.normal(size=(2, 120, 24))
+    releases = [checked_unit_rows(a.astype(np.float32)) for a in alike]
+    by_name = {f.metric: f for f in linkage_figures(*releases, person, (1e-2,), "s", "d", "j")}
+    found = by_name["linked_other_photo_far_0.01"]
+    assert found.chance == pytest.approx(0.01, abs=1e-3)
+    assert found.estimate.value < 0.06
 
 
 def test_thresholds_of_a_space_keep_the_rate(gallery):
@@ -69,9 +81,24 @@ def test_thresholds_of_a_space_keep_the_rate(gallery):
     assert len(limits[1e-3]) == 120
 
 
-def test_attacked_people_have_two_pictures():
-    person = np.array([0, 0, 1, 2, 2, 3])
-    assert attackable_rows(person, None, 0).tolist() == [0, 1, 3, 4]
-    few = attackable_rows(person, 2, 0)
-    assert len(few) == 2
-    assert set(few) <= {0, 1, 3, 4}
+def test_attacked_people_have_two_pictures_and_both_are_attacked():
+    person = np.array([0, 0, 1, 2, 2, 3, 4, 4, 4])
+    assert attackable_rows(person, None, 0).tolist() == [0, 1, 3, 4, 6, 7, 8]
+    for seed in range(8):
+        few = attackable_rows(person, 4, seed)
+        people, counts = np.unique(person[few], return_counts=True)
+        assert counts.tolist() == [2, 2]
+        assert set(people) <= {0, 2, 4}
+        assert len(set(few)) == 4
+
+
+def test_only_other_photos_have_a_bar_where_both_sides_are_protected(gallery):
+    vectors, person = gallery
+    rows, limits = np.arange(120), thresholds(*gallery)
+    parrot = retrieval_figures("parrot", vectors, rows, vectors, person, limits, "s", "d", "j")
+    linked = linkage_figures(vectors, vectors, person, (1e-2, 1e-3), "s", "d", "j")
+    bars = {f.metric: f.bar for f in (*parrot, *linked) if "far_0.001" in f.metric}
+    assert bars["parrot_same_photo_far_0.001"] is None
+    assert bars["parrot_other_photo_far_0.001"] == 0.02
+    assert bars["linked_same_photo_far_0.001"] is None
+    assert bars["linked_other_photo_far_0.001"] == 0.021
