@@ -147,15 +147,17 @@ class _Laboratory:
         Beside it stand two releases without any face, grey patches and the job's redaction: what
         hair, clothes and place link.
         """
+        rows = attackable_rows(self.faces.person, self.options.n_linked, self.options.seed)
+        faces = self.faces.take(rows)
         for defence in (mask(), redact_defence(self.config)):
-            first, second = (self._protect(self.attacked, defence, 200 + i).faces for i in range(2))
+            first, second = (self._protect(faces, defence, 200 + i).faces for i in range(2))
             yield from self._linked(first, second, defence.name)
         if self.own is None:
             return
-        base = self.own.release(self.attacked, secret_key).faces
+        base = self.own.release(faces, secret_key).faces
         other_key = secrets.token_bytes(len(secret_key))
         for name, key in (("same_key", secret_key), ("different_keys", other_key)):
-            again = self.own.release(self.attacked, key).faces
+            again = self.own.release(faces, key).faces
             yield from self._linked(base, again, f"ours_{name}")
 
     def _linked(self, first: FaceSet, second: FaceSet, subject: str) -> Iterator[Figure]:
@@ -163,7 +165,7 @@ class _Laboratory:
             yield from linkage_figures(
                 judge.vectors(first),
                 judge.vectors(second),
-                self.attacked.person,
+                first.person,
                 self.options.fars,
                 subject,
                 self.faces.name,

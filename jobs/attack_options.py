@@ -30,6 +30,7 @@ class AttackOptions:
     Attributes:
         n_train: faces the attackers learn from.
         n_attacked: protected faces that are attacked.
+        n_linked: protected faces of two releases that are compared; costs no training.
         releases: protected versions of each training face (other anchors, fresh noise).
         averaged_releases: releases under different keys whose vectors are averaged.
         reverser: image-to-image attacker.
@@ -43,6 +44,7 @@ class AttackOptions:
 
     n_train: int = 20_000
     n_attacked: int | None = None
+    n_linked: int | None = None
     releases: int = 4
     averaged_releases: int = 8
     reverser: LearnOptions = field(
@@ -63,6 +65,7 @@ class AttackOptions:
         return cls(
             n_train=600,
             n_attacked=150,
+            n_linked=600,
             releases=2,
             reverser=learn,
             regressor=replace(learn, steps=200),
