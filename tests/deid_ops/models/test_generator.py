@@ -10,6 +10,8 @@ from deid_ops.models.generator import (
     GeneratorConfig,
     HeatMaps,
     LeakProofGenerator,
+    bare_skin,
+    eyes_and_lips,
     scalars_for,
 )
 from deid_ops.models.light import (
@@ -35,6 +37,27 @@ def test_heat_maps_peak_at_the_point() -> None:
     row, column = divmod(int(maps[0, GROUP_NAMES.index("nose")].argmax()), 64)
     assert (column, row) == (40, 15)  # crop pixel 80.5 is the centre of map pixel 40
     assert maps[0, GROUP_NAMES.index("left_eye")].max() == 0
+
+
+def test_skin_is_bare_away_from_features_and_at_the_contour() -> None:
+    points = torch.full((1, N_POINTS, 2), -500.0)
+    points[0, group_slice("nose").start] = torch.tensor([64.5, 64.5])
+    points[0, group_slice("contour").start] = torch.tensor([20.5, 20.5])
+    bare = bare_skin(HeatMaps()(points))[0, 0]
+    assert bare.shape == (64, 64)
+    assert bare[32, 32] < 0.01  # 2 px of the crop a pixel
+    assert bare[10, 10] == 1
+    assert bare[32, 45] == 1
+
+
+def test_eyes_and_lips_are_not_the_nose() -> None:
+    points = torch.full((1, N_POINTS, 2), -500.0)
+    points[0, group_slice("nose").start] = torch.tensor([64.5, 64.5])
+    points[0, group_slice("left_iris").start] = torch.tensor([40.5, 40.5])
+    found = eyes_and_lips(HeatMaps()(points))[0, 0]
+    assert found.shape == (128, 128)
+    assert found[40, 40] > 0.9
+    assert found[64, 64] == 0
 
 
 def test_generator_ignores_surroundings_input_inside_the_mask() -> None:

@@ -13,6 +13,7 @@ from deid_ops.models.generator import (
 )
 from deid_ops.models.light import (
     as_colourful_as,
+    as_smooth_as_skin,
     as_strong_as,
     cell_means,
     coarse_light,
@@ -69,6 +70,28 @@ def test_a_bare_forehead_stays_bare() -> None:
     told = torch.tensor([[0.01, 0.2, 0.2, 0.01, 0.2, 0.2]])
     shown = as_strong_as(told, painted, parts)[0, :, :, 40:88]
     assert shown[:, 14:27].std() < 0.1 * shown[:, 45:70].std()
+
+
+def test_a_line_is_limited_on_bare_skin_and_free_on_features() -> None:
+    drawn = torch.zeros(1, 3, 128, 128)
+    drawn[:, :, 20:100, 62:66] = 0.6  # down the forehead and over the nose
+    bare = torch.zeros(1, 1, 128, 128)
+    bare[:, :, :45] = 1.0
+    told, mask = torch.tensor([[0.2, 0.2, 0.145, 0.1, 0.1, 0.1]]), masks_of(1)
+    shown = as_smooth_as_skin(told, drawn, bare, mask)
+    assert torch.equal(shown[:, :, 45:], drawn[:, :, 45:])
+    beside = shown[0, 0, 25:40, 62:66] - shown[0, 0, 25:40, 56:58].mean()
+    assert 0.0 < float(beside.min()) <= float(beside.max()) < 0.3
+    hazy = as_smooth_as_skin(told * 0.1, drawn, bare, mask)[0, 0, 25:40, 62:66]
+    assert float(hazy.mean()) < float(shown[0, 0, 25:40, 62:66].mean())
+
+
+def test_faint_skin_keeps_its_texture() -> None:
+    draw = torch.Generator().manual_seed(9)
+    pores = 0.003 * torch.randn(1, 1, 128, 128, generator=draw).expand(-1, 3, -1, -1)
+    everywhere = torch.ones(1, 1, 128, 128)
+    told = torch.tensor([[0.2, 0.2, 0.145, 0.1, 0.1, 0.1]])
+    assert torch.allclose(as_smooth_as_skin(told, pores, everywhere, everywhere), pores, atol=3e-4)
 
 
 def test_strengths_are_the_same_in_training_and_in_the_job() -> None:
