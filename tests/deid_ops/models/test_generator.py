@@ -39,14 +39,16 @@ def test_heat_maps_peak_at_the_point() -> None:
     assert maps[0, GROUP_NAMES.index("left_eye")].max() == 0
 
 
-def test_skin_is_bare_away_from_features_and_at_the_contour() -> None:
+def test_skin_is_bare_away_from_features_and_at_the_hairline() -> None:
     points = torch.full((1, N_POINTS, 2), -500.0)
     points[0, group_slice("nose").start] = torch.tensor([64.5, 64.5])
     points[0, group_slice("contour").start] = torch.tensor([20.5, 20.5])
+    points[0, group_slice("contour").start + 1] = torch.tensor([64.5, 120.5])
     bare = bare_skin(HeatMaps()(points))[0, 0]
     assert bare.shape == (64, 64)
     assert bare[32, 32] < 0.01  # 2 px of the crop a pixel
-    assert bare[10, 10] == 1
+    assert bare[10, 10] == 1  # the contour on the forehead
+    assert bare[60, 32] < 0.01  # the same at the jaw
     assert bare[32, 45] == 1
 
 
