@@ -15,11 +15,18 @@ that no defence of faces touches: with a grey patch in place of the face always.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
 from deid_ops.judge.protocol import people_with_two_pictures
-from deid_ops.judge.verification import distances, person_pairs, retrieve, threshold_at_far
+from deid_ops.judge.verification import (
+    distances,
+    person_pairs,
+    retrieve,
+    threshold_at_far,
+    true_acceptance,
+)
 from deid_ops.metrics.figures import Figure, far_name
 from deid_ops.metrics.stats import rate
 from deid_ops.types import F32, I64
@@ -114,50 +121,46 @@ def linkage_figures(
 
     Row `i` of both releases shows the same original picture. `linked_same_photo` compares the two
     outputs of one picture, `linked_other_photo` every pair of different pictures of one person.
-    Thresholds are those at which the share `far` of different people's pairs is linked, as whoever
-    holds two releases can find them: portraits' thresholds would link many, because new faces are
-    more alike than real ones. `chance` is the share really linked. The bar for another photo is
-    chance + 2 %.
+    Thresholds are those at which the share `far` of the pairs of different people is linked, as
+    whoever holds two releases can find them: portraits' thresholds would link many, because new
+    faces are more alike than real ones. `chance` is that share as counted. The bar for another
+    photo is `far` + 2 %.
 
     Args:
         first: `[n, d]` vectors of the outputs of one release.
         second: `[n, d]` of the other.
-        person: `[n]`.
-        fars: operating points.
+        person: `[n]` labels.
+        fars: false acceptance rates, in (0, 1).
         subject: defence and keys, for example `ours_different_keys`.
         dataset: data.
         encoder: judge.
     """
+    figure = partial(Figure, "linkage", subject, dataset, encoder, better="lower")
+    n = len(person)
     apart = distances(first, second)
-    same = person[:, None] == person[None, :]
-    own = np.eye(len(person), dtype=np.bool_)
-
-    def figure(
-        metric: str, hits: int, n: int, chance: float, bar: float | None, far: float | None
-    ) -> Figure:
-        params = {} if far is None else {"far": far}
-        share = rate(hits, n)
-        return Figure(
-            "linkage", subject, dataset, encoder, metric, share, "lower", chance, bar, params
-        )
-
+    same_person = person[:, None] == person[None, :]
+    same_photo = np.eye(n, dtype=np.bool_)
+    other_photo = same_person & ~same_photo
     for far in fars:
-        limit = threshold_at_far(apart[~same], far)
-        for photo, pairs in (("same_photo", own), ("other_photo", same & ~own)):
-            hits, n = int((apart[pairs] < limit.threshold).sum()), int(pairs.sum())
-            has_bar = photo == "other_photo" and np.isclose(far, 1e-3)
-            bar = far + LINK_MARGIN if has_bar else None
-            if n:
-                name = far_name(f"linked_{photo}", far)
-                yield figure(name, hits, n, limit.far_measured, bar, far)
-    rows = np.arange(len(person), dtype=np.int64)
-    for photo, excluded in (("same_photo", None), ("other_photo", rows)):
-        found = retrieve(first, person, second, person, excluded)
-        first_is_own = found.nearest == rows if photo == "same_photo" else found.is_own
-        chance = 1.0 / len(rows) if photo == "same_photo" else found.chance_rank1
-        yield figure(
-            f"linked_rank1_{photo}", int(first_is_own.sum()), len(rows), chance, None, None
-        )
+        limit = threshold_at_far(apart[~same_person], far)
+        bar = far + LINK_MARGIN if np.isclose(far, 1e-3) else None
+        for metric, pairs, limited in (
+            ("linked_same_photo", same_photo, None),
+            ("linked_other_photo", other_photo, bar),
+        ):
+            if pairs.any():
+                linked = true_acceptance(apart[pairs], limit.threshold)
+                yield figure(
+                    far_name(metric, far), linked, chance=limit.far_measured, bar=limited,
+                    params={"far": far},
+                )  # fmt: skip
+    rows = np.arange(n)
+    hits = int(same_photo[rows, apart.argmin(axis=1)].sum())
+    yield figure("linked_rank1_same_photo", rate(hits, n), chance=1.0 / n)
+    elsewhere = np.where(same_photo, np.float32(np.inf), apart)
+    hits = int(other_photo[rows, elsewhere.argmin(axis=1)].sum())
+    guess = float(other_photo.sum(axis=1).mean()) / (n - 1)
+    yield figure("linked_rank1_other_photo", rate(hits, n), chance=guess)
 
 
 def attackable_rows(person: I64, limit: int | None, seed: int) -> I64:

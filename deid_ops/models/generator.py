@@ -44,7 +44,7 @@ from deid_ops.models.light import (
 )
 from deid_ops.swap.conditions import CELL_PX
 from deid_ops.swap.crop import CROP_SIZE_PX
-from deid_ops.swap.face_mask import part_rows
+from deid_ops.swap.face_mask import CHIN_FROM_Y_PX, part_rows
 from deid_ops.swap.layout import GROUP_NAMES, N_GROUPS, group_slice
 
 MAP_SIZE = 64
@@ -54,12 +54,13 @@ _EYES_AND_LIPS = tuple(
     GROUP_NAMES.index(name)
     for name in ("left_eye", "right_eye", "left_iris", "right_iris", "outer_lips", "inner_lips")
 )
-_SPOT_REACH = 5  # of the heat map's pixels: what lies between a lid and an iris
 _CONTOUR = GROUP_NAMES.index("contour")
 _FEATURES = tuple(i for i in range(N_GROUPS) if i != _CONTOUR)
-_JAW_ROWS = slice(38, MAP_SIZE)  # where the contour is the jaw, and not the hairline
-_FEATURE_REACH = 7  # the same: wings of the nose, lids
-_FEATURE_RAMP = 5
+# In pixels of the heat maps:
+_JAW_ROWS = slice(round(CHIN_FROM_Y_PX * MAP_SIZE / CROP_SIZE_PX), MAP_SIZE)  # no hairline there
+_SPOT_REACH = 5  # what lies between a lid and an iris
+_FEATURE_REACH = 7  # wings of the nose, lids
+_FEATURE_RAMP = 5  # from a feature to bare skin
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +106,7 @@ def eyes_and_lips(heat: Tensor) -> Tensor:
     """
     spots = heat[:, _EYES_AND_LIPS].amax(1, keepdim=True)
     near = functional.max_pool2d(spots, _SPOT_REACH, 1, _SPOT_REACH // 2)
-    smooth = functional.avg_pool2d(near, 3, 1, 1)
-    size = (CROP_SIZE_PX, CROP_SIZE_PX)
-    return functional.interpolate(smooth, size, mode="bilinear", align_corners=False)
+    return enlarge_cells(functional.avg_pool2d(near, 3, 1, 1))
 
 
 def bare_skin(heat: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ N_LOOKS = 10  # what `look_of_footage` returns
 _PORTRAIT_DETAIL = (0.19, 0.20, 0.145)  # coarse strength of portraits in every part: gain 1
 _FOREHEAD_CELLS = 2  # rows of the light above the brows
 _GAINS = (0.05, 1.5)
-_STROKE_ON_SKIN = 0.06  # the most that lines and spots differ from bare skin around them, gain 1
+_STROKE_ON_SKIN = 0.06  # of [-1, 1]: the most that a line differs from bare skin around, gain 1
 _COLOUR_OF_DETAIL = 0.2  # the most, of the light's distance from grey; portraits' mean is 0.2
 _COLOUR_OF_EYES_AND_LIPS = 0.5  # the same in eyes and lips, which are greyer and redder than skin
 

@@ -25,7 +25,8 @@ from deid_ops.types import F32, I32, U8, Bool
 MARGIN_PX = 6  # beyond the outermost landmarks
 _CORE_MARGIN_PX = 11  # around eyes, nose and mouth, where the crop's template has them
 SUBPIXEL_BITS = 4  # of the corners that OpenCV's polygons are drawn from
-_PART_EDGES_Y_PX = (33.0, 76.0)  # between forehead and brows, between nose and mouth
+CHIN_FROM_Y_PX = 76.0  # between nose and mouth, in crops
+_PART_EDGES_Y_PX = (33.0, CHIN_FROM_Y_PX)  # the first lies between forehead and brows
 _PART_RAMP_PX = 10.0
 
 
