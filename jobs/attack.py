@@ -19,6 +19,7 @@ from deid_ops.attacks.figures import (
     attackable_rows,
     linkage_figures,
     own_thresholds,
+    parrot_figures,
     retrieval_figures,
 )
 from deid_ops.attacks.learn import (
@@ -32,7 +33,7 @@ from deid_ops.attacks.learn import (
 from deid_ops.attacks.networks import ReversalUNet
 from deid_ops.errors import SetupError
 from deid_ops.judge.protocol import Judge, embedded
-from deid_ops.judge.verification import checked_unit_rows
+from deid_ops.judge.verification import checked_unit_rows, person_pairs
 from deid_ops.metrics.faceset import FaceSet
 from deid_ops.metrics.figures import Figure
 from deid_ops.swap.crop import crop_matrices, paste_crop
@@ -147,8 +148,7 @@ class _Laboratory:
         Beside it stand two releases without any face, grey patches and the job's redaction: what
         hair, clothes and place link.
         """
-        rows = attackable_rows(self.faces.person, self.options.n_linked, self.options.seed)
-        faces = self.faces.take(rows)
+        faces = self.attacked
         for defence in (mask(), redact_defence(self.config)):
             first, second = (self._protect(faces, defence, 200 + i).faces for i in range(2))
             yield from self._linked(first, second, defence.name)
@@ -239,16 +239,15 @@ class _Laboratory:
         guessed, again = (
             regress(net, t.faces.aligned(), embedded(encoder.embed, t.faces)) for t in attacked
         )
-        name, n, person = f"attacker_{encoder.name}", len(self.rows), self.faces.person
-        limits = own_thresholds(gallery, person, n, self.options.fars)
+        name, person = f"attacker_{encoder.name}", self.faces.person
+        strangers, _ = person_pairs(gallery, person)
+        limits = own_thresholds(strangers, len(self.rows), self.options.fars)
         yield from retrieval_figures(
             "regression", guessed, self.rows, gallery, person, limits, defence.name,
             self.faces.name, name,
         )  # fmt: skip
-        here = self.attacked.person
-        limits = own_thresholds(again, here, n, self.options.fars)
-        yield from retrieval_figures(
-            "parrot", guessed, np.arange(n, dtype=np.int64), again, here, limits, defence.name,
+        yield from parrot_figures(
+            guessed, again, self.attacked.person, self.options.fars, defence.name,
             self.faces.name, name,
         )  # fmt: skip
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deid_ops.attacks.defences import Defence, blur, pixelate, uniform_noise, untouched
+from deid_ops.attacks.defences import Defence, blur, mask, pixelate, uniform_noise, untouched
 from deid_ops.attacks.learn import LearnOptions
 from deid_ops.attacks.networks import AttackerSize
 from deid_ops.attacks.parameter_noise import add_parameter_noise
@@ -29,8 +29,7 @@ class AttackOptions:
 
     Attributes:
         n_train: faces the attackers learn from.
-        n_attacked: protected faces that are attacked.
-        n_linked: protected faces of two releases that are compared; costs no training.
+        n_attacked: protected faces that are attacked and linked.
         releases: protected versions of each training face (other anchors, fresh noise).
         averaged_releases: releases under different keys whose vectors are averaged.
         reverser: image-to-image attacker.
@@ -44,7 +43,6 @@ class AttackOptions:
 
     n_train: int = 20_000
     n_attacked: int | None = None
-    n_linked: int | None = None
     releases: int = 4
     averaged_releases: int = 8
     reverser: LearnOptions = field(
@@ -64,8 +62,7 @@ class AttackOptions:
         learn = LearnOptions(steps=150, batch=16, learning_rate=2e-3, size=small)
         return cls(
             n_train=600,
-            n_attacked=150,
-            n_linked=600,
+            n_attacked=600,
             releases=2,
             reverser=learn,
             regressor=replace(learn, steps=200),
@@ -108,7 +105,7 @@ def defences(
         SetupError: a name in `only` is unknown, or `paint` is given where no generator is
             configured.
     """
-    plain = [untouched(), blur(), pixelate(), redact_defence(config)]
+    plain = [untouched(), blur(), pixelate(), mask(), redact_defence(config)]
     if paint is not None:
         plain.append(TargetOriented(paint, own).defence())
     known = {d.name for d in plain} | set(OWN_DEFENCES if own is not None else ())

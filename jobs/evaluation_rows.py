@@ -28,6 +28,7 @@ SUMMARY = {
     "inversion_other_photo_far_0.001": "retrieved after reversal from another photo at FAR 1e-3",
     "regression_same_photo_far_0.001": "retrieved by regression at FAR 1e-3",
     "parrot_other_photo_far_0.001": "retrieved by the parrot at FAR 1e-3",
+    "parrot_linked_other_photo_far_0.001": "linked by the parrot at FAR 1e-3",
     "averaged_other_photo_far_0.001": "retrieved from the mean of releases at FAR 1e-3",
     "linked_other_photo_far_0.001": "linked by another photo at FAR 1e-3",
     "m_tc_all_pairs": "M_tc",

@@ -14,7 +14,7 @@ that no defence of faces touches: with a grey patch in place of the face always.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -22,7 +22,6 @@ import numpy as np
 from deid_ops.judge.protocol import people_with_two_pictures
 from deid_ops.judge.verification import (
     distances,
-    person_pairs,
     retrieve,
     threshold_at_far,
     true_acceptance,
@@ -94,18 +93,53 @@ def retrieval_figures(
             )
 
 
-def own_thresholds(
-    gallery: F32, person: I64, n_queries: int, fars: Sequence[float]
-) -> dict[float, F32]:
-    """Return thresholds of a space from the gallery's own impostor pairs.
+def own_thresholds(impostor: F32, n_queries: int, fars: Sequence[float]) -> dict[float, F32]:
+    """Return `[n_queries]` thresholds by FAR, for a space without calibration (an attacker's own).
 
-    For spaces that have no calibration (an attacker's own).
+    Args:
+        impostor: distances between different people as the attacker can see them, any shape.
+        n_queries: of the search.
+        fars: false acceptance rates, in (0, 1).
     """
-    impostor, _ = person_pairs(gallery, person)
     return {
         far: np.full(n_queries, threshold_at_far(impostor, far).threshold, np.float32)
         for far in fars
     }
+
+
+def parrot_figures(
+    guessed: F32,
+    gallery: F32,
+    person: I64,
+    fars: Sequence[float],
+    subject: str,
+    dataset: str,
+    encoder: str,
+) -> Iterator[Figure]:
+    """Yield how often a recogniser trained on protected faces knows somebody among such faces.
+
+    Row `i` of both releases shows the same original picture. Two counts: what a search retrieves
+    (`parrot_...`, nearest and within the threshold, as the other attackers), which depends on the
+    size of the gallery, and what share of the pairs lie within it (`parrot_linked_...`), which
+    does not. Thresholds as in `linkage_figures`.
+
+    Args:
+        guessed: `[n, d]` the attacker's vectors of one release, the queries.
+        gallery: `[n, d]` those of another release.
+        person: `[n]` labels.
+        fars: false acceptance rates, in (0, 1).
+        subject: defence.
+        dataset: data.
+        encoder: the attacker.
+    """
+    different = person[:, None] != person[None, :]
+    limits = own_thresholds(distances(guessed, gallery)[different], len(person), fars)
+    rows = np.arange(len(person), dtype=np.int64)
+    yield from retrieval_figures(
+        "parrot", guessed, rows, gallery, person, limits, subject, dataset, encoder
+    )
+    figure = partial(Figure, "parrot", subject, dataset, encoder, better="lower")
+    yield from _linked_shares(figure, "parrot_linked", guessed, gallery, person, fars)
 
 
 def linkage_figures(
@@ -136,31 +170,46 @@ def linkage_figures(
         encoder: judge.
     """
     figure = partial(Figure, "linkage", subject, dataset, encoder, better="lower")
-    n = len(person)
+    yield from _linked_shares(figure, "linked", first, second, person, fars, has_bar=True)
+    n, rows = len(person), np.arange(len(person))
     apart = distances(first, second)
-    same_person = person[:, None] == person[None, :]
     same_photo = np.eye(n, dtype=np.bool_)
-    other_photo = same_person & ~same_photo
-    for far in fars:
-        limit = threshold_at_far(apart[~same_person], far)
-        bar = far + LINK_MARGIN if np.isclose(far, 1e-3) else None
-        for metric, pairs, limited in (
-            ("linked_same_photo", same_photo, None),
-            ("linked_other_photo", other_photo, bar),
-        ):
-            if pairs.any():
-                linked = true_acceptance(apart[pairs], limit.threshold)
-                yield figure(
-                    far_name(metric, far), linked, chance=limit.far_measured, bar=limited,
-                    params={"far": far},
-                )  # fmt: skip
-    rows = np.arange(n)
+    other_photo = (person[:, None] == person[None, :]) & ~same_photo
     hits = int(same_photo[rows, apart.argmin(axis=1)].sum())
     yield figure("linked_rank1_same_photo", rate(hits, n), chance=1.0 / n)
     elsewhere = np.where(same_photo, np.float32(np.inf), apart)
     hits = int(other_photo[rows, elsewhere.argmin(axis=1)].sum())
     guess = float(other_photo.sum(axis=1).mean()) / (n - 1)
     yield figure("linked_rank1_other_photo", rate(hits, n), chance=guess)
+
+
+def _linked_shares(
+    figure: Callable[..., Figure],
+    prefix: str,
+    first: F32,
+    second: F32,
+    person: I64,
+    fars: Sequence[float],
+    *,
+    has_bar: bool = False,
+) -> Iterator[Figure]:
+    """Yield `{prefix}_{photo}_far_...`: the share of one person's pairs within the threshold."""
+    apart = distances(first, second)
+    same_person = person[:, None] == person[None, :]
+    same_photo = np.eye(len(person), dtype=np.bool_)
+    for far in fars:
+        limit = threshold_at_far(apart[~same_person], far)
+        bar = far + LINK_MARGIN if has_bar and np.isclose(far, 1e-3) else None
+        for photo, pairs, limited in (
+            ("same_photo", same_photo, None),
+            ("other_photo", same_person & ~same_photo, bar),
+        ):
+            if pairs.any():
+                linked = true_acceptance(apart[pairs], limit.threshold)
+                yield figure(
+                    far_name(f"{prefix}_{photo}", far), linked, chance=limit.far_measured,
+                    bar=limited, params={"far": far},
+                )  # fmt: skip
 
 
 def attackable_rows(person: I64, limit: int | None, seed: int) -> I64:

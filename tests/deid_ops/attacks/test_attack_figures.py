@@ -5,9 +5,10 @@ from deid_ops.attacks.figures import (
     attackable_rows,
     linkage_figures,
     own_thresholds,
+    parrot_figures,
     retrieval_figures,
 )
-from deid_ops.judge.verification import checked_unit_rows
+from deid_ops.judge.verification import checked_unit_rows, person_pairs
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def gallery(rng):
 
 
 def thresholds(vectors, person):
-    return own_thresholds(vectors, person, len(vectors), (1e-2, 1e-3))
+    return own_thresholds(person_pairs(vectors, person)[0], len(vectors), (1e-2, 1e-3))
 
 
 def test_a_perfect_attacker_retrieves_everyone(gallery):
@@ -94,11 +95,30 @@ def test_attacked_people_have_two_pictures_and_both_are_attacked():
 
 def test_only_other_photos_have_a_bar_where_both_sides_are_protected(gallery):
     vectors, person = gallery
-    rows, limits = np.arange(120), thresholds(*gallery)
-    parrot = retrieval_figures("parrot", vectors, rows, vectors, person, limits, "s", "d", "j")
+    parrot = parrot_figures(vectors, vectors, person, (1e-2, 1e-3), "s", "d", "j")
     linked = linkage_figures(vectors, vectors, person, (1e-2, 1e-3), "s", "d", "j")
     bars = {f.metric: f.bar for f in (*parrot, *linked) if "far_0.001" in f.metric}
     assert bars["parrot_same_photo_far_0.001"] is None
     assert bars["parrot_other_photo_far_0.001"] == 0.02
+    assert bars["parrot_linked_other_photo_far_0.001"] is None
     assert bars["linked_same_photo_far_0.001"] is None
     assert bars["linked_other_photo_far_0.001"] == 0.021
+
+
+def test_a_parrot_links_pairs_whatever_the_size_of_the_gallery(gallery):
+    vectors, person = gallery
+    whole = parrot_figures(vectors, vectors, person, (1e-2,), "s", "d", "j")
+    half = parrot_figures(vectors[:60], vectors[:60], person[:60], (1e-2,), "s", "d", "j")
+    linked = [
+        {f.metric: f.estimate for f in figures}["parrot_linked_other_photo_far_0.01"]
+        for figures in (whole, half)
+    ]
+    assert [estimate.n for estimate in linked] == [120, 60]
+    assert linked[0].ci_low <= linked[1].value <= linked[0].ci_high
+
+
+def test_a_parrot_that_knows_nobody_is_at_chance(gallery, rng):
+    vectors, person = gallery
+    blind = checked_unit_rows(rng.normal(size=vectors.shape).astype(np.float32))
+    for figure in parrot_figures(blind, vectors, person, (1e-2, 1e-3), "s", "d", "j"):
+        assert figure.estimate.ci_low <= figure.chance <= figure.estimate.ci_high + 0.02
