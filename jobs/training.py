@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +75,13 @@ class RunOptions:
     threads: int = 2
     batch: int | None = None
     rate: float | None = None  # learning rate
+    asked_to_stop: threading.Event = field(default_factory=threading.Event)
 
     def budget(self) -> Budget:
         """Return the limits of this run; SIGTERM and Ctrl-C end it after the current step."""
-        asked = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _number, _frame: asked.set())
-        return Budget(self.steps, self.seconds, stop=asked.is_set)
+            signal.signal(number, lambda _number, _frame: self.asked_to_stop.set())
+        return Budget(self.steps, self.seconds, stop=self.asked_to_stop.is_set)
 
     def prepare(self) -> Pack:
         """Set the threads, make the folder, open the data.

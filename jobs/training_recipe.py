@@ -1,9 +1,15 @@
-"""`deid train all`: every step of the training in order, each skipped where its result exists."""
+"""`deid train all`: every step of the training in order, each skipped where it is finished.
+
+A training stopped by SIGTERM or Ctrl-C saves its weights, too; that a training is finished says the
+file `finished` in its folder.
+"""
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +19,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from deid_ops.anchors.density import DensityConfig
 from deid_ops.errors import SetupError
 from jobs.training import (
-    ATTRIBUTES_AVERAGE,
-    ENCODER_AVERAGE,
-    GENERATOR_AVERAGE,
     RunOptions,
     run_attributes,
     run_encoder,
@@ -27,6 +30,7 @@ from jobs.training_bank import run_anchors
 
 log = logging.getLogger("deid.train")
 _DENSITY = DensityConfig()
+_FINISHED = "finished"
 
 
 class _Section(BaseModel):
@@ -44,6 +48,12 @@ class GeneratorSection(StepsSection):
     """Length of the generator's training."""
 
     identity_from: float = Field(0.3, ge=0, le=1)
+
+
+class PaintedSection(StepsSection):
+    """Length of the attribute network's lessons with faces by the trained painters."""
+
+    rate: float = Field(gt=0)
 
 
 class AnchorsSection(_Section):
@@ -70,6 +80,7 @@ class Recipe(_Section):
     attributes: StepsSection
     encoder: StepsSection
     generator: GeneratorSection
+    attributes_painted: PaintedSection | None = None  # null: no such lessons
     anchors: AnchorsSection = AnchorsSection()
     denoiser: DenoiserSection = DenoiserSection()
 
@@ -88,55 +99,90 @@ def load_recipe(path: Path) -> Recipe:
         raise SetupError(f"{path}: {error}") from error
 
 
+@dataclass
+class _Trainings:
+    """The trainings of one work folder; all of them stop when one is asked to."""
+
+    pack: Path
+    work: Path
+    threads: int
+    asked_to_stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(
+        self,
+        name: str,
+        kind: str,
+        section: StepsSection,
+        train: Callable[[RunOptions], None],
+        init_from: Path | None = None,
+        rate: float | None = None,
+    ) -> Path:
+        """Train in the folder `name` and return it; skipped where finished, resumed where begun.
+
+        `kind` names the checkpoint. `init_from` is where a training begins that is not resumed.
+
+        Raises:
+            SetupError: the training was asked to stop before its end.
+        """
+        folder = self.work / name
+        if (folder / _FINISHED).is_file():
+            log.info("%s is finished: skipped", folder)
+            return folder
+        resume = (folder / f"{kind}.pt").is_file()
+        options = RunOptions(
+            self.pack,
+            folder,
+            section.steps,
+            resume=resume,
+            init_from=None if resume else init_from,
+            threads=self.threads,
+            batch=section.batch,
+            rate=rate,
+            asked_to_stop=self.asked_to_stop,
+        )
+        train(options)
+        if self.asked_to_stop.is_set():
+            raise SetupError(f"{folder}: stopped and saved; run the same command to go on")
+        (folder / _FINISHED).touch()
+        return folder
+
+
 def run_recipe(
     recipe: Recipe, pack: Path, teachers: Path, work: Path, out: Path, threads: int, licence: str
 ) -> dict[str, Any]:
     """Train, fit and export everything from a finished pack; returns what was exported.
 
-    A training whose checkpoint exists is resumed, one whose average exists is skipped.
+    Raises:
+        SetupError: a training was asked to stop; what it had is saved.
     """
-    attributes, encoder, generator = (work / n for n in ("attributes", "encoder", "generator"))
-
-    def options(folder: Path, section: StepsSection) -> RunOptions:
-        resume = (folder / f"{folder.name}.pt").is_file()
-        return RunOptions(
-            pack, folder, section.steps, resume=resume, threads=threads, batch=section.batch
+    trainings, bank = _Trainings(pack, work, threads), out / "anchors.npz"
+    attributes = trainings.run(
+        "attributes", "attributes", recipe.attributes, lambda o: run_attributes(o, teachers)
+    )
+    encoder = trainings.run(
+        "encoder", "encoder", recipe.encoder, lambda o: run_encoder(o, teachers)
+    )
+    if not bank.is_file():
+        run_anchors(pack, out, _density(recipe.anchors), licence, recipe.anchors.source)
+    identity_from, ratios = recipe.generator.identity_from, recipe.denoiser.noise_ratios
+    generator = trainings.run(
+        "generator",
+        "generator",
+        recipe.generator,
+        lambda o: run_generator(o, attributes, teachers, encoder, identity_from, bank),
+    )
+    exported = run_export(out, attributes, encoder, generator, ratios)
+    if (painted := recipe.attributes_painted) is not None:
+        # the job reads painted faces, too, to aim the painter
+        taught = trainings.run(
+            "attributes_painted",
+            "attributes",
+            painted,
+            lambda o: run_attributes(o, teachers, painters=out),
+            out / "attributes.onnx",
+            painted.rate,
         )
-
-    steps: list[tuple[Path, Callable[[], object]]] = [
-        (
-            attributes / ATTRIBUTES_AVERAGE,
-            lambda: run_attributes(options(attributes, recipe.attributes), teachers),
-        ),
-        (
-            encoder / ENCODER_AVERAGE,
-            lambda: run_encoder(options(encoder, recipe.encoder), teachers),
-        ),
-        (
-            out / "anchors.npz",
-            lambda: run_anchors(
-                pack, out, _density(recipe.anchors), licence, recipe.anchors.source
-            ),
-        ),
-        (
-            generator / GENERATOR_AVERAGE,
-            lambda: run_generator(
-                options(generator, recipe.generator),
-                attributes,
-                teachers,
-                encoder,
-                recipe.generator.identity_from,
-                out / "anchors.npz",
-            ),
-        ),
-    ]
-    for result, run in steps:
-        if result.is_file():
-            log.info("%s exists: skipped", result)
-        else:
-            run()
-    exported = run_export(out, attributes, encoder, generator, recipe.denoiser.noise_ratios)
-    bank = out / "anchors.npz"
+        exported |= run_export(out, taught, None, None, ratios)
     run_appearance(out, pack, bank, bank, recipe.anchors.faces, recipe.anchors.audition)
     return exported
 

@@ -1,4 +1,4 @@
-"""`deid train`: sources, options, recipe, anchors and export through the commands."""
+"""`deid train`: sources, options, anchors and export through the commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 pytest.importorskip("torch")
@@ -28,9 +27,6 @@ from jobs.training import (
     start_from,
     trained,
 )
-from jobs.training_recipe import load_recipe
-
-RECIPE = Path(__file__).parents[2] / "configs" / "train.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -138,17 +134,6 @@ def test_parquet_and_shares(tmp_path: Path) -> None:
     pq.write_table(pa.table({"name": ["a"]}), path)
     with pytest.raises(SetupError, match="image"):
         list(open_source(str(path))[1])
-
-
-def test_recipe_in_the_repository_is_valid(tmp_path: Path) -> None:
-    recipe = load_recipe(RECIPE)
-    assert recipe.generator.steps > 1000
-    raw = yaml.safe_load(RECIPE.read_text())
-    raw["generator"]["stepz"] = 3
-    wrong = tmp_path / "train.yaml"
-    wrong.write_text(yaml.safe_dump(raw))
-    with pytest.raises(SetupError, match="stepz"):
-        load_recipe(wrong)
 
 
 def test_the_target_oriented_swap_is_exported(tmp_path: Path) -> None:
