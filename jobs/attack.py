@@ -16,6 +16,8 @@ import numpy as np
 
 from deid_ops.attacks.defences import Defence, Treated, apply_defence, hard_mask, mask
 from deid_ops.attacks.figures import (
+    ReleasePair,
+    Setting,
     attackable_rows,
     linkage_figures,
     own_thresholds,
@@ -148,29 +150,22 @@ class _Laboratory:
         Beside it stand two releases without any face, grey patches and the job's redaction: what
         hair, clothes and place link.
         """
-        faces = self.attacked
         for defence in (mask(), redact_defence(self.config)):
-            first, second = (self._protect(faces, defence, 200 + i).faces for i in range(2))
+            first, second = (self._protect(self.attacked, defence, 200 + i).faces for i in range(2))
             yield from self._linked(first, second, defence.name)
         if self.own is None:
             return
-        base = self.own.release(faces, secret_key).faces
+        base = self.own.release(self.attacked, secret_key).faces
         other_key = secrets.token_bytes(len(secret_key))
         for name, key in (("same_key", secret_key), ("different_keys", other_key)):
-            again = self.own.release(faces, key).faces
+            again = self.own.release(self.attacked, key).faces
             yield from self._linked(base, again, f"ours_{name}")
 
     def _linked(self, first: FaceSet, second: FaceSet, subject: str) -> Iterator[Figure]:
         for judge in self.judges:
-            yield from linkage_figures(
-                judge.vectors(first),
-                judge.vectors(second),
-                first.person,
-                self.options.fars,
-                subject,
-                self.faces.name,
-                judge.name,
-            )
+            pair = ReleasePair(judge.vectors(first), judge.vectors(second), first.person)
+            setting = Setting(subject, self.faces.name, judge.name)
+            yield from linkage_figures(pair, self.options.fars, setting)
 
     def average_releases(self) -> Iterator[Figure]:
         """Search with the mean of several releases under different keys.
@@ -195,9 +190,7 @@ class _Laboratory:
                 self.galleries[judge.name],
                 self.faces.person,
                 self._thresholds(judge),
-                f"ours_{n}_keys",
-                self.faces.name,
-                judge.name,
+                Setting(f"ours_{n}_keys", self.faces.name, judge.name),
             )
 
     def _inversion(self, defence: Defence, protected: U8, attacked: Treated) -> Iterator[Figure]:
@@ -212,9 +205,7 @@ class _Laboratory:
                 self.galleries[judge.name],
                 self.faces.person,
                 self._thresholds(judge),
-                defence.name,
-                self.faces.name,
-                judge.name,
+                Setting(defence.name, self.faces.name, judge.name),
             )
 
     def _regression(
@@ -239,17 +230,15 @@ class _Laboratory:
         guessed, again = (
             regress(net, t.faces.aligned(), embedded(encoder.embed, t.faces)) for t in attacked
         )
-        name, person = f"attacker_{encoder.name}", self.faces.person
+        person = self.faces.person
+        setting = Setting(defence.name, self.faces.name, f"attacker_{encoder.name}")
         strangers, _ = person_pairs(gallery, person)
         limits = own_thresholds(strangers, len(self.rows), self.options.fars)
         yield from retrieval_figures(
-            "regression", guessed, self.rows, gallery, person, limits, defence.name,
-            self.faces.name, name,
-        )  # fmt: skip
-        yield from parrot_figures(
-            guessed, again, self.attacked.person, self.options.fars, defence.name,
-            self.faces.name, name,
-        )  # fmt: skip
+            "regression", guessed, self.rows, gallery, person, limits, setting
+        )
+        pair = ReleasePair(guessed, again, self.attacked.person)
+        yield from parrot_figures(pair, self.options.fars, setting)
 
     def _learn_reverser(self, name: str, protected: U8) -> ReversalUNet:
         if name not in self._reversers:

@@ -75,6 +75,7 @@ class RunOptions:
     threads: int = 2
     batch: int | None = None
     rate: float | None = None  # learning rate
+    #: set by SIGTERM and Ctrl-C; one for all where trainings follow one another
     asked_to_stop: threading.Event = field(default_factory=threading.Event)
 
     def budget(self) -> Budget:

@@ -119,7 +119,13 @@ class _Trainings:
     ) -> Path:
         """Train in the folder `name` and return it; skipped where finished, resumed where begun.
 
-        `kind` names the checkpoint. `init_from` is where a training begins that is not resumed.
+        Args:
+            name: of the folder.
+            kind: of the network, after which its trainer names the checkpoint.
+            section: length and batch.
+            train: the trainer.
+            init_from: shipped file whose weights a training begins with that is not resumed.
+            rate: learning rate, where it is not the trainer's own.
 
         Raises:
             SetupError: the training was asked to stop before its end.
@@ -151,6 +157,18 @@ def run_recipe(
     recipe: Recipe, pack: Path, teachers: Path, work: Path, out: Path, threads: int, licence: str
 ) -> dict[str, Any]:
     """Train, fit and export everything from a finished pack; returns what was exported.
+
+    Args:
+        recipe: how long, and in which variant.
+        pack: made by `deid train data`.
+        teachers: folder of the teacher networks.
+        work: gets a folder with checkpoints for each training.
+        out: gets the finished files.
+        threads: CPU threads of a training.
+        licence: of the data, in plain words, for the anchors' metadata.
+
+    Returns:
+        Name of each network to its size in MB and its largest and mean difference to PyTorch.
 
     Raises:
         SetupError: a training was asked to stop; what it had is saved.

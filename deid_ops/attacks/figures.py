@@ -14,8 +14,9 @@ that no defence of faces touches: with a grey patch in place of the face always.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -27,11 +28,74 @@ from deid_ops.judge.verification import (
     true_acceptance,
 )
 from deid_ops.metrics.figures import Figure, far_name
-from deid_ops.metrics.stats import rate
-from deid_ops.types import F32, I64
+from deid_ops.metrics.stats import Estimate, rate
+from deid_ops.types import F32, I64, Bool
 
 RETRIEVAL_BAR = 0.02
 LINK_MARGIN = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What figures are of.
+
+    Attributes:
+        subject: defence, or releases, for example `ours_different_keys`.
+        dataset: data.
+        encoder: whose space the vectors are in: a judge's or an attacker's own.
+    """
+
+    subject: str
+    dataset: str
+    encoder: str
+
+    def figure(
+        self,
+        protocol: str,
+        metric: str,
+        share: Estimate,
+        chance: float | None,
+        bar: float | None = None,
+        params: Mapping[str, float | str] | None = None,
+    ) -> Figure:
+        """Return a figure of this setting; less is better."""
+        where = (protocol, self.subject, self.dataset, self.encoder, metric)
+        return Figure(*where, share, "lower", chance, bar, params or {})
+
+
+@dataclass(frozen=True)
+class ReleasePair:
+    """Two protected versions of the same pictures, as an encoder sees them.
+
+    Attributes:
+        first: `[n, d]` vectors of one release.
+        second: `[n, d]` of the other; row `i` of both shows the same original picture.
+        person: `[n]` labels.
+    """
+
+    first: F32
+    second: F32
+    person: I64
+
+    @cached_property
+    def apart(self) -> F32:
+        """Distances `[n, n]` of the first release's rows to the second's."""
+        return distances(self.first, self.second)
+
+    @cached_property
+    def same_photo(self) -> Bool:
+        """Where `[n, n]` both show one picture."""
+        return np.eye(len(self.person), dtype=np.bool_)
+
+    @cached_property
+    def strangers(self) -> Bool:
+        """Where `[n, n]` they show different people."""
+        return np.asarray(self.person[:, None] != self.person[None, :])
+
+    @cached_property
+    def other_photo(self) -> Bool:
+        """Where `[n, n]` they show different pictures of one person."""
+        return ~self.strangers & ~self.same_photo
 
 
 def retrieval_figures(
@@ -41,9 +105,7 @@ def retrieval_figures(
     gallery: F32,
     person: I64,
     thresholds: dict[float, F32],
-    subject: str,
-    dataset: str,
-    encoder: str,
+    setting: Setting,
 ) -> Iterator[Figure]:
     """Yield how often an attacker's vectors retrieve their person.
 
@@ -55,38 +117,27 @@ def retrieval_figures(
         queries: `[n, d]`, what the attacker makes of the protected faces.
         query_rows: `[n]` the gallery rows they were made from.
         gallery: `[m, d]`, the space of `queries`.
-        person: `[m]`.
+        person: `[m]` labels.
         thresholds: FAR to `[n]` thresholds.
-        subject: defence.
-        dataset: data.
-        encoder: whose space it is.
+        setting: what the figures are of.
     """
+    n = len(queries)
     for photo, excluded in (("same_photo", None), ("other_photo", query_rows)):
         found = retrieve(queries, person[query_rows], gallery, person, excluded)
-        n = len(queries)
         has_bar = protocol != "parrot" or photo == "other_photo"
-        yield Figure(
+        yield setting.figure(
             protocol,
-            subject,
-            dataset,
-            encoder,
             f"{protocol}_rank1_{photo}",
             rate(int(found.is_own.sum()), n),
-            "lower",
             found.chance_rank1,
-            None,
-            {"gallery": float(len(gallery))},
+            params={"gallery": float(len(gallery))},
         )
         for far, limits in thresholds.items():
             hits = int((found.is_own & (found.nearest_distance < limits)).sum())
-            yield Figure(
+            yield setting.figure(
                 protocol,
-                subject,
-                dataset,
-                encoder,
                 far_name(f"{protocol}_{photo}", far),
                 rate(hits, n),
-                "lower",
                 found.chance_rank1,
                 RETRIEVAL_BAR if has_bar and np.isclose(far, 1e-3) else None,
                 {"far": far},
@@ -107,109 +158,80 @@ def own_thresholds(impostor: F32, n_queries: int, fars: Sequence[float]) -> dict
     }
 
 
-def parrot_figures(
-    guessed: F32,
-    gallery: F32,
-    person: I64,
-    fars: Sequence[float],
-    subject: str,
-    dataset: str,
-    encoder: str,
-) -> Iterator[Figure]:
+def parrot_figures(pair: ReleasePair, fars: Sequence[float], setting: Setting) -> Iterator[Figure]:
     """Yield how often a recogniser trained on protected faces knows somebody among such faces.
 
-    Row `i` of both releases shows the same original picture. Two counts: what a search retrieves
+    Two counts: what a search of the second release with the first one's vectors retrieves
     (`parrot_...`, nearest and within the threshold, as the other attackers), which depends on the
     size of the gallery, and what share of the pairs lie within it (`parrot_linked_...`), which
     does not. Thresholds as in `linkage_figures`.
 
     Args:
-        guessed: `[n, d]` the attacker's vectors of one release, the queries.
-        gallery: `[n, d]` those of another release.
-        person: `[n]` labels.
+        pair: vectors of the attacker.
         fars: false acceptance rates, in (0, 1).
-        subject: defence.
-        dataset: data.
-        encoder: the attacker.
+        setting: what the figures are of.
     """
-    different = person[:, None] != person[None, :]
-    limits = own_thresholds(distances(guessed, gallery)[different], len(person), fars)
-    rows = np.arange(len(person), dtype=np.int64)
+    n = len(pair.person)
+    limits = own_thresholds(pair.apart[pair.strangers], n, fars)
+    rows = np.arange(n, dtype=np.int64)
     yield from retrieval_figures(
-        "parrot", guessed, rows, gallery, person, limits, subject, dataset, encoder
+        "parrot", pair.first, rows, pair.second, pair.person, limits, setting
     )
-    figure = partial(Figure, "parrot", subject, dataset, encoder, better="lower")
-    yield from _linked_shares(figure, "parrot_linked", guessed, gallery, person, fars)
+    yield from _linked_shares("parrot", "parrot_linked", pair, fars, setting)
 
 
-def linkage_figures(
-    first: F32,
-    second: F32,
-    person: I64,
-    fars: Sequence[float],
-    subject: str,
-    dataset: str,
-    encoder: str,
-) -> Iterator[Figure]:
+def linkage_figures(pair: ReleasePair, fars: Sequence[float], setting: Setting) -> Iterator[Figure]:
     """Yield how often one person is linked between two releases, beside chance.
 
-    Row `i` of both releases shows the same original picture. `linked_same_photo` compares the two
-    outputs of one picture, `linked_other_photo` every pair of different pictures of one person.
+    `linked_same_photo` compares the two outputs of one picture, `linked_other_photo` every pair of
+    different pictures of one person.
     Thresholds are those at which the share `far` of the pairs of different people is linked, as
     whoever holds two releases can find them: portraits' thresholds would link many, because new
     faces are more alike than real ones. `chance` is that share as counted. The bar for another
     photo is `far` + 2 %.
 
     Args:
-        first: `[n, d]` vectors of the outputs of one release.
-        second: `[n, d]` of the other.
-        person: `[n]` labels.
+        pair: vectors of a judge.
         fars: false acceptance rates, in (0, 1).
-        subject: defence and keys, for example `ours_different_keys`.
-        dataset: data.
-        encoder: judge.
+        setting: what the figures are of.
     """
-    figure = partial(Figure, "linkage", subject, dataset, encoder, better="lower")
-    yield from _linked_shares(figure, "linked", first, second, person, fars, has_bar=True)
-    n, rows = len(person), np.arange(len(person))
-    apart = distances(first, second)
-    same_photo = np.eye(n, dtype=np.bool_)
-    other_photo = (person[:, None] == person[None, :]) & ~same_photo
-    hits = int(same_photo[rows, apart.argmin(axis=1)].sum())
-    yield figure("linked_rank1_same_photo", rate(hits, n), chance=1.0 / n)
-    elsewhere = np.where(same_photo, np.float32(np.inf), apart)
-    hits = int(other_photo[rows, elsewhere.argmin(axis=1)].sum())
-    guess = float(other_photo.sum(axis=1).mean()) / (n - 1)
-    yield figure("linked_rank1_other_photo", rate(hits, n), chance=guess)
+    yield from _linked_shares("linkage", "linked", pair, fars, setting, LINK_MARGIN)
+    n = len(pair.person)
+    elsewhere = np.where(pair.same_photo, np.float32(np.inf), pair.apart)
+    guess = float(pair.other_photo.sum(axis=1).mean()) / (n - 1)
+    for photo, wanted, apart, chance in (
+        ("same_photo", pair.same_photo, pair.apart, 1.0 / n),
+        ("other_photo", pair.other_photo, elsewhere, guess),
+    ):
+        hits = int(wanted[np.arange(n), apart.argmin(axis=1)].sum())
+        yield setting.figure("linkage", f"linked_rank1_{photo}", rate(hits, n), chance)
 
 
 def _linked_shares(
-    figure: Callable[..., Figure],
+    protocol: str,
     prefix: str,
-    first: F32,
-    second: F32,
-    person: I64,
+    pair: ReleasePair,
     fars: Sequence[float],
-    *,
-    has_bar: bool = False,
+    setting: Setting,
+    margin: float | None = None,
 ) -> Iterator[Figure]:
-    """Yield `{prefix}_{photo}_far_...`: the share of one person's pairs within the threshold."""
-    apart = distances(first, second)
-    same_person = person[:, None] == person[None, :]
-    same_photo = np.eye(len(person), dtype=np.bool_)
+    """Yield `{prefix}_{photo}_far_...`: the share of one person's pairs within the threshold.
+
+    Another photo's bar at 1e-3 is that rate and `margin`; none where it is None.
+    """
     for far in fars:
-        limit = threshold_at_far(apart[~same_person], far)
-        bar = far + LINK_MARGIN if has_bar and np.isclose(far, 1e-3) else None
+        limit = threshold_at_far(pair.apart[pair.strangers], far)
+        bar = far + margin if margin is not None and np.isclose(far, 1e-3) else None
         for photo, pairs, limited in (
-            ("same_photo", same_photo, None),
-            ("other_photo", same_person & ~same_photo, bar),
+            ("same_photo", pair.same_photo, None),
+            ("other_photo", pair.other_photo, bar),
         ):
             if pairs.any():
-                linked = true_acceptance(apart[pairs], limit.threshold)
-                yield figure(
-                    far_name(f"{prefix}_{photo}", far), linked, chance=limit.far_measured,
-                    bar=limited, params={"far": far},
-                )  # fmt: skip
+                linked = true_acceptance(pair.apart[pairs], limit.threshold)
+                metric = far_name(f"{prefix}_{photo}", far)
+                yield setting.figure(
+                    protocol, metric, linked, limit.far_measured, limited, {"far": far}
+                )
 
 
 def attackable_rows(person: I64, limit: int | None, seed: int) -> I64:
