@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -9,11 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from deid_ops.anchors.bank import AnchorBank, Appearance
-from deid_ops.anchors.choose import AnchorChoice, ChoiceLimits, choose_anchor
+from deid_ops.anchors.choose import (
+    AnchorChoice,
+    ChoiceLimits,
+    beside_windows,
+    choose_anchor,
+)
 from deid_ops.identity.vectors import unit_rows
-from deid_ops.types import F32
+from deid_ops.types import F32, F64
 from jobs.config import JobConfig
-from jobs.models import anchor_bank, calibration_file, judge_name
+from jobs.models import OWN_ENCODER, anchor_bank, calibration_file, judge_name
 from jobs.rows import Row
 from jobs.weights import sha256_of
 
@@ -50,14 +56,15 @@ class Anchors:
         self._limits = ChoiceLimits(
             (section.window_min, section.window_max),
             (section.appearance_min, section.appearance_max),
+            (section.own_appearance_min, section.own_appearance_max),
             section.apart_min,
         )
         self._further = config.replace.other_anchors
         self._key = secret_key
-        self._painted_unit: F32 | None = None  # [m, g] centred under the first judge
+        self._painted_unit: dict[str, F32] = {}  # [m, g] centred, of the first judge and our own
         if (seen := _usable_appearance(self.bank, config)) is not None:
-            self._painted_unit = _centred_unit(seen.encoder, seen.vectors)
-            self._judge_name = seen.encoder
+            views = {seen.encoder: seen.vectors, OWN_ENCODER: seen.own}
+            self._painted_unit = {name: _centred_unit(name, v) for name, v in views.items()}
 
     def choose(
         self,
@@ -78,11 +85,11 @@ class Anchors:
         """
         chosen: list[int] = []
         distance = -1.0
-        painted = self._painted_distance(person.guard_unit)
+        beside = self._beside(person)
         for number in range(1 + self._further):
             name = person_id if number == 0 else f"{person_id}#{number}"
             for occupied in ({*taken, *live, *chosen}, {*live, *chosen}):
-                choice = self._one(person.own_unit, painted, scope_id, name, occupied - {-1})
+                choice = self._one(person.own_unit, beside, scope_id, name, occupied - {-1})
                 if choice is not None:
                     break
             chosen.append(-1 if choice is None else choice.anchor_id)
@@ -93,7 +100,7 @@ class Anchors:
     def _one(
         self,
         own_unit: F32 | None,
-        painted_distance: F32 | None,
+        beside: F64 | None,
         scope_id: str,
         name: str,
         occupied: set[int],
@@ -105,16 +112,20 @@ class Anchors:
             scope_id,
             name,
             occupied,
-            painted_distance,
+            beside,
             self._limits,
         )
 
-    def _painted_distance(self, guard_unit: F32 | None) -> F32 | None:
-        """Return [m] the cosine distance of a person to the faces painted with each anchor."""
-        if guard_unit is None or self._painted_unit is None:
+    def _beside(self, person: PersonViews) -> F64 | None:
+        """Return [m] how far outside of their windows the faces painted with each anchor lie."""
+        if not self._painted_unit or person.own_unit is None or person.guard_unit is None:
             return None
-        person_unit = _centred_unit(self._judge_name, guard_unit[None])[0]
-        return np.asarray(1.0 - self._painted_unit @ person_unit, dtype=np.float32)
+        distances = []
+        views = zip(self._painted_unit.items(), (person.guard_unit, person.own_unit), strict=True)
+        for (name, painted_unit), vector in views:
+            distances.append(1.0 - painted_unit @ _centred_unit(name, vector[None])[0])
+        limits = self._limits
+        return beside_windows(distances, (limits.appearance_window, limits.own_appearance_window))
 
     def of_tracks(self, row: Row) -> F32:
         """Return the first anchor of every track of a linked row, [t, d]; zeros where none is."""
@@ -141,15 +152,22 @@ class Anchors:
         return anchor_of_track
 
 
-def _centred_unit(judge: str, vectors: F32) -> F32:
-    """Return vectors [n, g] less the judge's mean, as it is calibrated, at unit length."""
-    return unit_rows(calibration_file().centred(judge, vectors))
+def _centred_unit(encoder: str, vectors: F32) -> F32:
+    """Return vectors [n, g] less the encoder's mean, as it is calibrated, at unit length."""
+    return unit_rows(calibration_file().centred(encoder, vectors))
 
 
 def _usable_appearance(bank: AnchorBank, config: JobConfig) -> Appearance | None:
     """Return the bank's appearance where it is the first judge's, of the present generator."""
     seen = bank.appearance
-    if seen is None or config.replace.generator is None or not config.audit.judges:
+    if config.replace.generator is None or not config.audit.judges:
+        return None
+    if seen is None:
+        if "appearance" in json.loads(bank.meta):
+            log.warning(
+                "the anchor bank's appearance is of an older version: anchors are chosen without "
+                "it (measure it again with `deid train appearance`)"
+            )
         return None
     if seen.encoder != judge_name(config.audit.judges[0]):
         return None

@@ -67,6 +67,10 @@ class AnchorSection(Section):
         1.05, ge=0, le=2, description="distance to the faces painted with an anchor, by a judge"
     )
     appearance_max: float = Field(1.35, ge=0, le=2)
+    own_appearance_min: float = Field(
+        1.0, ge=0, le=2, description="the same by replace.encoder, which painters learn to avoid"
+    )
+    own_appearance_max: float = Field(1.35, ge=0, le=2)
 
 
 class ReplaceSection(Section):
@@ -95,6 +99,9 @@ class ReplaceSection(Section):
     )
     steady_share: float = Field(
         0.5, gt=0, description="variation of the new face, of the original's, else another"
+    )
+    hidden_min: float = Field(
+        1.0, ge=0, description="distance of the new face to the person, of that to others in view"
     )
     min_eye_distance_px: float = Field(14.0, ge=0, description="smaller faces are redacted")
     max_turn: float = Field(0.55, gt=0, le=1, description="0 frontal, 1 profile")

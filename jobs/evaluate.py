@@ -38,7 +38,7 @@ from deid_ops.metrics.utility import (
 )
 from deid_ops.swap.crop import EYE_DISTANCE_PX
 from deid_ops.types import F32, I64, U8, Bool
-from jobs.compared_faces import RankedPerson, above_chance
+from jobs.compared_faces import RankedPeople, above_chance
 from jobs.config import JobConfig
 from jobs.evaluate_clips import evaluate_clip
 from jobs.evaluate_ours import OwnReplacement, redact_defence
@@ -138,7 +138,7 @@ def evaluate_clips(
     for source, output in pairs:
         releases.setdefault(source, []).append(output)
     figures: list[Figure] = []
-    people: list[RankedPerson] = []
+    people: list[RankedPeople] = []
     for source, outputs in releases.items():
         _LOG.info("%s: %s", source, ", ".join(map(str, outputs)))
         of_clip, ranked = evaluate_clip(

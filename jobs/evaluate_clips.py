@@ -8,7 +8,7 @@ clothes and light tell of who somebody is among the people of the recording, wha
 `source_moved` is the noise of the reader of pose, gaze and expression itself. Faces of one track
 are alike, so intervals allow for tracks (`clustered_rate`; a track is one cluster in all releases),
 and beside every rate stands the rate between different people. Two or three people in view say
-little about ranks; `rank1_above_chance` takes the people of several clips together.
+little about ranks; `above_chance` takes those of several clips together.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from deid_ops.metrics.utility import (
 )
 from deid_ops.swap.crop import CROP_SIZE_PX, EYE_DISTANCE_PX
 from jobs.clip_faces import Sampled, sample_clip
-from jobs.compared_faces import ComparedFaces, RankedPerson
+from jobs.compared_faces import ComparedFaces, RankedPeople
 
 LARGE_EYE_DISTANCE_PX = 24.0
 
@@ -44,8 +44,8 @@ def evaluate_clip(
     reader: AttributeReader | None,
     fars: Sequence[float],
     n_frames: int,
-) -> tuple[list[Figure], list[RankedPerson]]:
-    """Return every figure of one clip, and how often each of its people ranks first.
+) -> tuple[list[Figure], list[RankedPeople]]:
+    """Return every figure of one clip, and whom its people are taken for.
 
     Args:
         source: the original.
@@ -63,7 +63,7 @@ def evaluate_clip(
     sampled = sample_clip(source, outputs, judges, detector, n_frames)
     name = source.stem
     figures = [*_coverage(sampled, name), *_utility(sampled, name, detector, reader)]
-    people: list[RankedPerson] = []
+    people: list[RankedPeople] = []
     for judge in judges:
         identity, ranked = _identity(sampled, judge, name, fars)
         figures += [*identity, *_temporal(sampled, judge, name)]
@@ -73,29 +73,29 @@ def evaluate_clip(
 
 def _identity(
     sampled: Sampled, judge: Judge, name: str, fars: Sequence[float]
-) -> tuple[list[Figure], list[RankedPerson]]:
+) -> tuple[list[Figure], list[RankedPeople]]:
     """Return how often faces are recognized: all of them, the replaced and the redacted ones."""
     compared = ComparedFaces(sampled, judge)
     swapped = np.array(sampled.swapped)
     everyone = np.ones(len(swapped), dtype=np.bool_)
     figures: list[Figure] = []
-    people: list[RankedPerson] = []
+    people: list[RankedPeople] = []
     for subject, rows in (("output", everyone), ("replaced", swapped), ("redacted", ~swapped)):
         if not rows.any():
             continue
         ranks = compared.ranked(rows)
-        people += ranks.people(subject) if ranks else []
+        people += [ranks.of_people(subject)] if ranks else []
         if subject != "output" and rows.all():
             continue  # of one treatment only: `output` says it
         for far in fars:
             figures += compared.verification(subject, name, far, rows)
             figures += compared.averaged(subject, name, far, rows)
-        figures += [ranks.figure(subject, name)] if ranks else []
+        figures += ranks.figures(subject, name) if ranks else []
     if swapped.any():
         faceless = ComparedFaces(sampled, judge, sampled.faceless)
         ranks = faceless.ranked(swapped)
-        figures += [ranks.figure("surroundings", name)] if ranks else []
-        people += ranks.people("surroundings") if ranks else []
+        figures += ranks.figures("surroundings", name) if ranks else []
+        people += [ranks.of_people("surroundings")] if ranks else []
     return figures, people
 
 

@@ -24,6 +24,7 @@ SUMMARY = {
     "rank1_among_10": "rank 1 among ten",
     "rank1_in_recording": "rank 1 in the recording",
     "rank1_above_chance": "rank 1 less chance, mean of people",
+    "rank1_relabelled_p": "rank 1, p of the people exchanged",
     "inversion_same_photo_far_0.001": "retrieved after reversal at FAR 1e-3",
     "inversion_other_photo_far_0.001": "retrieved after reversal from another photo at FAR 1e-3",
     "regression_same_photo_far_0.001": "retrieved by regression at FAR 1e-3",

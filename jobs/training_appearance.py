@@ -82,7 +82,7 @@ def _painted(bank: AnchorBank, models: Path, crops: U8) -> tuple[PaintedAnchors,
 
     encoders = (_on_crops(judge), _on_crops(own))
     painted = paint_anchors(generator, *encoders, crops, bank.vectors_unit, report)
-    return painted, Appearance(painted.judged, name, sha256_of(str(painter_file)))
+    return painted, Appearance(painted.judged, painted.own, name, sha256_of(str(painter_file)))
 
 
 def _on_crops(encoder: Encoder) -> EmbedCrops:

@@ -4,8 +4,8 @@ A bank is a matrix of unit vectors in the embedding space of the conditioning en
 holds the vector of a real person. Two sources:
 
 - an `.npz` file with `vectors_unit` (`float32 [m, d]`) and `meta` (a JSON object as a string:
-  how the vectors were made), shipped with trained generator weights, and with what a judge makes
-  of each anchor's painted faces (`Appearance`);
+  how the vectors were made), shipped with trained generator weights, and with what two encoders
+  make of each anchor's painted faces (`Appearance`);
 - `density_bank`: a density model of the embedding space, for the time before such a file exists.
   The model is the uniform density on the sphere. It is the density of largest entropy, assumes
   nothing about real people, and is close to what recognisers with an angular margin are trained
@@ -36,17 +36,19 @@ ROUNDS_WITHOUT_SUCCESS = 8
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """How an encoder that took no part in training sees the faces painted with each anchor.
+    """How two encoders see the faces painted with each anchor, one that took no part in training.
 
     An anchor is a wish; what is painted lies elsewhere, and differently so under every encoder.
 
     Attributes:
-        vectors: `[m, g]` mean of the encoder's unit vectors over some faces, float32.
-        encoder: its name in the calibration.
+        vectors: `[m, g]` mean of the judge's unit vectors over some faces, float32.
+        own: `[m, d]` the same of the conditioning encoder.
+        encoder: the judge's name in the calibration.
         painter_sha256: generator that painted the faces.
     """
 
     vectors: F32
+    own: F32
     encoder: str
     painter_sha256: str
 
@@ -74,10 +76,9 @@ class AnchorBank:
         if not np.all(np.abs(norms - 1) <= UNIT_TOLERANCE):
             worst = int(np.nanargmax(np.abs(norms - 1))) if np.isfinite(norms).any() else 0
             raise SetupError(f"anchor bank: vector {worst} has length {norms[worst]:.4f}, not 1")
-        if self.appearance is not None and len(self.appearance.vectors) != len(vectors):
-            raise SetupError(
-                f"anchor bank: {len(self.appearance.vectors)} appearances of {len(vectors)} anchors"
-            )
+        for seen in (self.appearance.vectors, self.appearance.own) if self.appearance else ():
+            if len(seen) != len(vectors):
+                raise SetupError(f"anchor bank: {len(seen)} appearances of {len(vectors)} anchors")
         vectors.flags.writeable = False
         object.__setattr__(self, "vectors_unit", vectors)
 
@@ -87,7 +88,7 @@ class AnchorBank:
     def take(self, rows: I64) -> AnchorBank:
         """Return the anchors of some rows [k]; `meta` stays as it is."""
         seen = self.appearance
-        kept = None if seen is None else replace(seen, vectors=seen.vectors[rows])
+        kept = seen and replace(seen, vectors=seen.vectors[rows], own=seen.own[rows])
         return replace(self, vectors_unit=self.vectors_unit[rows], appearance=kept)
 
     @property
@@ -114,7 +115,9 @@ def load_bank(path: Path) -> AnchorBank:
         with np.load(path, allow_pickle=False) as data:
             vectors: npt.NDArray[Any] = data["vectors_unit"]
             meta = str(data["meta"]) if "meta" in data else "{}"
-            seen = data["appearance"].astype(np.float32) if "appearance" in data else None
+            # an older bank has the judge's view alone: as if it had never been measured
+            names = ("appearance", "appearance_own") if "appearance_own" in data else ()
+            seen = [data[name].astype(np.float32) for name in names]
     except FileNotFoundError as error:
         raise SetupError(f"{path}: anchor bank not found; give another path or none") from error
     except KeyError as error:
@@ -127,9 +130,11 @@ def load_bank(path: Path) -> AnchorBank:
         raise SetupError(f"{path}: `meta` is not JSON: {error}") from error
     appearance = None
     try:
-        if seen is not None:
+        if seen:
             about = tree.get("appearance", {})
-            appearance = Appearance(seen, about.get("encoder", ""), about.get("painter_sha256", ""))
+            judged, own = seen
+            encoder, painter = about.get("encoder", ""), about.get("painter_sha256", "")
+            appearance = Appearance(judged, own, encoder, painter)
         return AnchorBank(vectors, meta, appearance)
     except SetupError as error:
         raise SetupError(f"{path}: {error}") from error
@@ -141,6 +146,7 @@ def save_bank(bank: AnchorBank, path: Path) -> None:
     meta = json.loads(bank.meta)
     if bank.appearance is not None:
         arrays["appearance"] = bank.appearance.vectors.astype(np.float16)
+        arrays["appearance_own"] = bank.appearance.own.astype(np.float16)
         meta["appearance"] = {
             "encoder": bank.appearance.encoder,
             "painter_sha256": bank.appearance.painter_sha256,

@@ -9,7 +9,7 @@ The decisions are functions of numbers alone; the caller generates and judges:
     reasons = gate_faces(tracks, params)                     # None: may be replaced
     ... generate the faces with their first anchor ...
     verdict = judge_faces(slack, found, params)
-    moving = persons_to_move(accepted, person_of_face, apart, steady, params)
+    moving = persons_to_move(accepted, person_of_face, seen, params)       # `persons.py`
     for attempt in params.with_other_anchors():
         ... try the anchor on a few of each one's faces, keep the one of most `person_merit`
     for attempt in params.with_stronger_noise():
@@ -25,10 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deid_ops.errors import InvariantError
-from deid_ops.types import F32, I32, Bool, BoxOrigin, FaceTracks, Reason, Treatment
-
-#: What steadiness counts beside distance: it must not buy a face that is nearer to its original.
-STEADY_WEIGHT = 0.25
+from deid_ops.types import F32, Bool, BoxOrigin, FaceTracks, Reason, Treatment
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +50,14 @@ class LadderParams:
             failed. Below it a new face for all of them costs more than it gains, and only the
             failing faces go on.
         person_apart_min: a person is redacted whom no anchor brings so far; see `apart` in
-            `persons_to_move`. Each face is beyond the thresholds, but an attacker may average.
+            `PersonsSeen`. Each face is beyond the thresholds, but an attacker may average.
         steady_share: how much a person's faces may vary, of what the originals do, as the guards
             see it; above, another anchor is tried. Less than 1, because painters learn what guards
             look at: on 14 tracks of five clips an encoder outside the ladder saw 0.9 to 1.9 times
             as large a share.
+        hidden_min: how far a person's new face must be from that person, of how far it is from the
+            others in view (`guards.person_hidden`); nearer, another anchor is tried. 0 asks for
+            nothing.
         slack_min: distance a face must keep beyond the judge's threshold.
         require_found_again: a replacement in which no face is detected is not a replacement.
     """
@@ -73,6 +73,7 @@ class LadderParams:
     other_anchor_share: float = 0.1
     person_apart_min: float = 0.72
     steady_share: float = 0.5
+    hidden_min: float = 1.0
     slack_min: float = 0.0
     require_found_again: bool = True
 
@@ -227,48 +228,6 @@ def judge_faces(slack: F32, found_again: Bool, params: LadderParams) -> Verdict:
         for close, gone in zip(too_close, lost, strict=True)
     )
     return Verdict(np.asarray(~(too_close | lost)), failure)
-
-
-def persons_to_move(
-    accepted: Bool, person_of_face: I32, apart: F32, steady: F32, params: LadderParams
-) -> Bool:
-    """Return `[p]` whom another anchor is tried for.
-
-    A person must not change within a segment, so another anchor is for all faces of one: of those
-    who failed often enough, are too near as a whole or vary too much.
-
-    Args:
-        accepted: `[k]`, every face that may be replaced: does its present replacement stand?
-        person_of_face: `[k]`.
-        apart: `[p]`, how far the mean vectors of a person's faces and originals are apart, of
-            what a guard asks for (`guards.person_apart`). Below 1 another anchor is tried.
-        steady: `[p]`, how little they vary, of what is asked for (`guards.person_steady`).
-        params: limits.
-    """
-    if len(accepted) != len(person_of_face):
-        raise InvariantError(
-            f"persons_to_move: {len(accepted)} faces, {len(person_of_face)} persons"
-        )
-    failed = 1.0 - _accepted_share(accepted, person_of_face, len(apart))
-    whole = (failed > 0) & (failed >= params.other_anchor_share)
-    there = np.bincount(person_of_face, minlength=len(apart)) > 0
-    return np.asarray(there & (whole | (apart < 1.0) | (steady < 1.0)))
-
-
-def person_merit(accepted: Bool, person_of_face: I32, apart: F32, steady: F32) -> F32:
-    """Return `[p]` how good an anchor is for each person: accepted faces, distance, steadiness.
-
-    What is beyond that asked for adds nothing, so that a good anchor is not left for a better one.
-    """
-    share = _accepted_share(accepted, person_of_face, len(apart))
-    calm = STEADY_WEIGHT * np.minimum(steady, 1.0)
-    return np.asarray(share + np.minimum(apart, 1.0) + calm, dtype=np.float32)
-
-
-def _accepted_share(accepted: Bool, person_of_face: I32, n_persons: int) -> F32:
-    n_faces = np.bincount(person_of_face, minlength=n_persons)
-    n_accepted = np.bincount(person_of_face[accepted], minlength=n_persons)
-    return np.asarray(n_accepted / np.maximum(n_faces, 1), dtype=np.float32)
 
 
 def settle(

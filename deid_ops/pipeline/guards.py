@@ -130,3 +130,60 @@ def person_steady(
                 ratios.append(after.all_pairs_mean / max(before.all_pairs_mean, 1e-6))
         steady[number] = share / max(float(np.mean(ratios)), 1e-6)
     return steady
+
+
+def person_means(guards: Sequence[Guard], vectors: F32, person: I32, n_persons: int) -> F32:
+    """Return the mean of everybody's vectors, each guard's centred and at unit length, [p, d].
+
+    Rows of who has no face are NaN.
+
+    Args:
+        guards: who looks.
+        vectors: [n, d] of all guards side by side.
+        person: [n] of each face.
+        n_persons: of the segment.
+    """
+    means = np.full((n_persons, vectors.shape[1]), np.nan, dtype=np.float32)
+    if len(vectors) == 0:
+        return means
+    for guard, columns in columns_of(guards):
+        centred = guard.calibration.centred(guard.name, vectors[:, columns])
+        for number in np.unique(person):
+            mean = centred[person == number].mean(axis=0)
+            means[number, columns] = mean / max(float(np.linalg.norm(mean)), 1e-6)
+    return means
+
+
+def person_hidden(
+    guards: Sequence[Guard], people: F32, outputs: F32, person: I32, least: float
+) -> F32:
+    """Return how little each person's faces point at that person rather than at others in view.
+
+    The distance to the person by the mean distance to the others, of what is asked for; the guard
+    that sees least of it counts. An absolute distance does not show it: footage that is dark or
+    blurred brings all of its faces nearer to each other, and whom a painted face lies nearest to
+    is then who it was. More than the mean is not asked for: whoever always came last would be
+    found from the other end.
+
+    Args:
+        guards: who looks.
+        people: [p, d] of `person_means` of the originals; NaN where there is nobody.
+        outputs: [n, d] of what stands there now.
+        person: [n] of each face.
+        least: the share that is asked for; 0 asks for nothing.
+
+    Returns:
+        [p]; infinite for who is alone or without a face, and where nothing is asked for.
+    """
+    hidden = np.full(len(people), np.inf, dtype=np.float32)
+    means = person_means(guards, outputs, person, len(people))
+    there = ~np.isnan(people[:, 0])
+    if least <= 0 or there.sum() < 2:
+        return hidden
+    for number in np.unique(person):
+        others = there & (np.arange(len(people)) != number)
+        for _, columns in columns_of(guards):
+            distance = 1.0 - people[:, columns] @ means[number, columns]
+            share = float(distance[number]) / max(float(distance[others].mean()), 1e-6)
+            hidden[number] = min(hidden[number], share / least)
+    return hidden

@@ -7,15 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deid_ops.judge.ladder import (
-    Attempt,
-    LadderParams,
-    person_merit,
-    persons_to_move,
-    settle,
-)
+from deid_ops.judge.ladder import Attempt, LadderParams, settle
+from deid_ops.judge.persons import PersonsSeen, person_merit, persons_to_move
 from deid_ops.metrics.temporal import evenly_spaced_rows
-from deid_ops.pipeline.guards import person_apart, person_steady
+from deid_ops.pipeline.guards import person_apart, person_hidden, person_means, person_steady
 from deid_ops.pipeline.place import lies_on_face
 from deid_ops.pipeline.swap import SwappedFaces
 from deid_ops.pipeline.trial import AnchorOfTrack, ReplaceModels, Trials, Tried
@@ -104,6 +99,7 @@ class _Ladder:
         self._trials, self._guards, self._params = trials, models.guards, params
         self._original, self._person = trials.original, person
         self._n_persons = n_persons
+        self._people = person_means(models.guards, self._original, person, n_persons)
         self._base = np.array(swapped.crops.crops_bgr)
         self._anchor_number = np.zeros(n, dtype=np.int32)
         self._seen = np.array(self._original)  # the guards' vectors of what stands there now
@@ -248,9 +244,12 @@ class _Ladder:
             seen: [k, d] the guards' vectors of it.
         """
         original, person = self._original[faces], self._person[faces]
-        n, share = self._n_persons, self._params.steady_share
-        apart = person_apart(self._guards, original, seen, person, n)
-        steady = person_steady(self._guards, original, seen, person, n, share)
-        merit = person_merit(accepted, person, apart, steady)
+        n, params = self._n_persons, self._params
+        views = PersonsSeen(
+            person_apart(self._guards, original, seen, person, n),
+            person_steady(self._guards, original, seen, person, n, params.steady_share),
+            person_hidden(self._guards, self._people, seen, person, params.hidden_min),
+        )
+        merit = person_merit(accepted, person, views)
         merit[np.bincount(person, minlength=n) == 0] = -np.inf
-        return merit, persons_to_move(accepted, person, apart, steady, self._params)
+        return merit, persons_to_move(accepted, person, views, params)

@@ -13,7 +13,7 @@ from deid_ops.judge.calibration import Calibration, CalibrationRow, OperatingPoi
 from deid_ops.judge.protocol import Judge
 from jobs.cli_evaluate import clip_pairs
 from jobs.clip_faces import read_sidecar, without_face
-from jobs.compared_faces import above_chance
+from jobs.compared_faces import RankedPeople, above_chance
 from jobs.evaluate_clips import evaluate_clip
 from jobs.evaluation_rows import Provenance, markdown
 
@@ -231,6 +231,9 @@ def test_releases_of_one_source_are_pooled(source, judge, tmp_path):
     rank = found["rank1_in_recording", "output"]
     assert 1 / 3 <= rank.estimate.value < 1
     assert rank.chance == 0.5
+    last = found["rank_last_in_recording", "output"]
+    assert last.estimate.value == pytest.approx(1 - rank.estimate.value)  # of two people
+    assert last.chance == 0.5
     assert found["m_tc_consecutive", "output"].estimate.n == 6
 
 
@@ -267,7 +270,7 @@ def test_people_count_once_each_over_all_clips(source, judge, tmp_path):
         for path in (output, kept)
     ]
     one, both = (
-        {f.subject: f.estimate for f in above_chance(ranked)}
+        {f.subject: f.estimate for f in above_chance(ranked) if f.metric == "rank1_above_chance"}
         for ranked in (people[0], people[0] + people[1])
     )
     assert set(one) == {"output", "replaced", "surroundings"}
@@ -287,4 +290,33 @@ def test_a_track_is_one_person_in_all_releases(source, judge, tmp_path):
         told.write_text(told.read_text().replace('"person": "p', f'"person": "{name}'))
         outputs.append(path)
     people = evaluate_clip(source, outputs, [judge], SquareDetector(), None, (1e-3,), 6)[1]
-    assert len([p for p in people if p.subject == "output"]) == 2
+    [ranked] = [p for p in people if p.subject == "output"]
+    assert len(ranked.own) == 2
+
+
+def crowd(taken_for, n_clips=1):
+    """Return clips of people who are taken for these, all faces of each for one."""
+    shares = np.eye(len(taken_for))[list(taken_for)]
+    return [RankedPeople("output", "judge", shares, np.arange(len(taken_for)))] * n_clips
+
+
+def relabelled_p(clips):
+    [p] = [f.estimate for f in above_chance(clips) if f.metric == "rank1_relabelled_p"]
+    return p.value
+
+
+def test_people_who_are_found_again_are_told_from_painted_faces_that_are_alike():
+    """Of six assignments of three people one is the right one; of three clips one in 216."""
+    assert relabelled_p(crowd([0, 1, 2])) == pytest.approx(1 / 6, abs=0.02)
+    assert relabelled_p(crowd([0, 1, 2], 3)) == pytest.approx(1 / 216, abs=0.003)
+    assert relabelled_p(crowd([1, 1, 1], 3)) == 1  # all resemble one of them, whoever they are
+    assert relabelled_p(crowd([1, 2, 0], 3)) == 1  # nobody is right: that is not above chance
+    # two of three are right, as in two of the six assignments
+    assert relabelled_p(crowd([2, 1, 2])) == pytest.approx(2 / 6, abs=0.03)
+
+
+def test_people_who_are_not_asked_for_are_among_those_who_are_exchanged():
+    asked = RankedPeople("replaced", "judge", np.eye(5)[[3]], np.array([3]))
+    assert relabelled_p([asked]) == pytest.approx(1 / 5, abs=0.02)
+    [less] = [f.estimate for f in above_chance([asked]) if f.metric == "rank1_above_chance"]
+    assert less.value == pytest.approx(1 - 1 / 5)

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from deid_ops.anchors.bank import AnchorBank, Appearance, density_bank, load_bank, save_bank
-from deid_ops.anchors.choose import CHOICES_MIN, CHOICES_ONE_IN, ChoiceLimits, choose_anchor
+from deid_ops.anchors.choose import (
+    CHOICES_MIN,
+    CHOICES_ONE_IN,
+    ChoiceLimits,
+    beside_windows,
+    choose_anchor,
+)
 from deid_ops.errors import SetupError
 
 KEY_A, KEY_B = b"a" * 32, b"b" * 32
@@ -49,15 +55,18 @@ def test_bank_round_trip(tmp_path):
 
 
 def test_a_bank_keeps_its_anchors_appearance(tmp_path):
-    seen = Appearance(np.random.default_rng(0).random((1000, 16), np.float32), "judge", "ab12")
+    drawn = np.random.default_rng(0).random((2, 1000, 16), np.float32)
+    seen = Appearance(drawn[0], drawn[1, :, :8], "judge", "ab12")
     save_bank(replace(BANK, appearance=seen), tmp_path / "bank.npz")
     loaded = load_bank(tmp_path / "bank.npz")
     assert loaded.sha256 == BANK.sha256
     assert loaded.appearance is not None
     assert (loaded.appearance.encoder, loaded.appearance.painter_sha256) == ("judge", "ab12")
     np.testing.assert_allclose(loaded.appearance.vectors, seen.vectors, atol=1e-3)
-    with pytest.raises(SetupError, match="999 appearances of 1000 anchors"):
-        replace(BANK, appearance=Appearance(seen.vectors[1:], "judge", "ab12"))
+    np.testing.assert_allclose(loaded.appearance.own, seen.own, atol=1e-3)
+    for part in ("vectors", "own"):
+        with pytest.raises(SetupError, match="999 appearances of 1000 anchors"):
+            replace(BANK, appearance=replace(seen, **{part: getattr(seen, part)[1:]}))
 
 
 def test_bad_bank_files_are_named(tmp_path):
@@ -86,9 +95,10 @@ def test_every_choice_lies_in_the_window_and_reports_its_distances():
 
 def test_anchors_whose_painted_faces_are_far_enough_are_preferred():
     distance = np.linspace(0.7, 1.5, len(BANK))
+    beside = beside_windows([distance], [(1.05, 1.35)])
     for i, v in enumerate(people(60)):
         free = choose_anchor(BANK, v, KEY_A, "s", f"p{i}", ())
-        seen = choose_anchor(BANK, v, KEY_A, "s", f"p{i}", (), appearance_distance=distance)
+        seen = choose_anchor(BANK, v, KEY_A, "s", f"p{i}", (), beside=beside)
         assert free is not None
         assert seen is not None
         assert 1.05 <= distance[seen.anchor_id] <= 1.35
@@ -99,9 +109,9 @@ def test_anchors_whose_painted_faces_are_far_enough_are_preferred():
 
 def test_the_window_comes_before_the_appearance():
     person = people(1)[0]
-    near = np.full(len(BANK), 0.5)  # no anchor looks different enough
+    near = np.full(len(BANK), 0.55)  # no anchor looks different enough
     free = choose_anchor(BANK, person, KEY_A, "s", "p", ())
-    assert choose_anchor(BANK, person, KEY_A, "s", "p", (), appearance_distance=near) == free
+    assert choose_anchor(BANK, person, KEY_A, "s", "p", (), beside=near) == free
 
 
 def test_nothing_in_the_window_gives_none_not_a_near_miss():
@@ -209,7 +219,7 @@ def test_a_key_chooses_among_enough_anchors_even_where_few_look_far_enough(n: in
     chosen = set()
     for i in range(1000):
         key = i.to_bytes(32, "big")
-        choice = choose_anchor(bank, person, key, "s", "p", (), appearance_distance=seen)
+        choice = choose_anchor(bank, person, key, "s", "p", (), beside=1.05 - seen)
         assert choice is not None
         chosen.add(choice.anchor_id)
     nearest = inside[np.argsort(-seen[inside])[:choices]]

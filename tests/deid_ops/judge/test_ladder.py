@@ -6,8 +6,6 @@ from deid_ops.judge.ladder import (
     LadderParams,
     gate_faces,
     judge_faces,
-    person_merit,
-    persons_to_move,
     settle,
 )
 from deid_ops.types import BoxOrigin, FaceTracks, Reason, Treatment
@@ -118,43 +116,8 @@ def test_attempts_follow_the_configuration():
     assert [a.reason for a in attempts[:2]] == [Reason.REPLACED, Reason.REPLACED_STRONGER]
 
 
-def moves(accepted, person, apart=9.0, steady=9.0):
-    n = max(person) + 1
-    apart, steady = (np.broadcast_to(np.float32(v), n) for v in (apart, steady))
-    return persons_to_move(np.array(accepted), np.int32(person), apart, steady, PARAMS).tolist()
-
-
-def test_a_person_moves_when_a_share_of_the_faces_failed():
-    assert moves([True, True, True], [0, 0, 1]) == [False, False]
-    assert moves([True, False, True], [0, 0, 1]) == [True, False]
-    assert moves([True] * 19 + [False], [0] * 20) == [False]  # one in twenty goes on alone
-    assert moves([True] * 18 + [False] * 2, [0] * 20) == [True]
-
-
-def test_a_person_moves_who_is_near_or_varies_as_a_whole():
-    both = [True, True, True], [0, 0, 2]
-    assert moves(*both, apart=[0.99, 0.5, 1.0]) == [True, False, False]  # person 1 has no face
-    assert moves(*both, steady=[1.0, 0.5, 0.99]) == [False, False, True]
-
-
-def test_what_is_beyond_that_asked_for_has_no_merit():
-    def merit(accepted, apart, steady):
-        one = np.ones(1, np.float32)
-        return person_merit(np.array(accepted), np.int32([0, 0]), apart * one, steady * one)[0]
-
-    full = merit([True, True], 1, 1)
-    assert merit([True, True], 2, 3) == full
-    near, unsteady, refused = (
-        full - merit(*v)
-        for v in (([True, True], 0.9, 1), ([True, True], 1, 0.9), ([True, False], 1, 1))
-    )
-    assert 0 < unsteady < near < refused
-
-
 def test_lengths_must_fit_and_a_gated_face_is_never_swapped():
     first = PARAMS.first()
-    with pytest.raises(InvariantError, match="3 faces, 2 persons"):
-        moves([False] * 3, [0, 0])
     with pytest.raises(InvariantError, match="trial_faces below 1"):
         LadderParams(trial_faces=0)
     with pytest.raises(InvariantError, match="gated as too_small"):

@@ -8,7 +8,13 @@ from deid_ops.judge.calibration import FARS, Calibration, CalibrationRow, Operat
 from deid_ops.judge.ladder import LadderParams
 from deid_ops.pipeline import guards as guards_module
 from deid_ops.pipeline import trial as trial_module
-from deid_ops.pipeline.guards import Guard, embed_for, person_steady
+from deid_ops.pipeline.guards import (
+    Guard,
+    embed_for,
+    person_hidden,
+    person_means,
+    person_steady,
+)
 from deid_ops.pipeline.settle import settle_segment
 from deid_ops.pipeline.swap import SwappedFaces
 from deid_ops.pipeline.trial import ReplaceModels
@@ -88,7 +94,8 @@ def settled(
     weight = np.full(grey(first).shape[:3], 255, np.uint8)
     crops = FaceCrops(np.arange(N), grey(first), matrices, weight)
     told = FaceConditions(np.zeros((N, N_POINTS, 2), np.float32), np.zeros((N, 6), np.float32))
-    swapped = SwappedFaces(crops, told, np.tile(np.float32(original), (N, 1)))
+    originals = np.broadcast_to(np.float32(original), (N, np.shape(original)[-1]))
+    swapped = SwappedFaces(crops, told, originals)
     models = ReplaceModels(
         generate=painter or PaintsGrey(second),
         diffuse=None,
@@ -291,3 +298,51 @@ def test_steadiness_is_that_of_the_outputs_by_that_of_the_originals():
     )
     assert both[0] == pytest.approx(0.5 / ((1 / ratio + 1) / 2), rel=1e-4)
     assert np.isinf(person_steady(guards, wide[1:], narrow[1:], track[1:], 1, 0.5)).all()
+
+
+def by_greys(values):
+    return np.concatenate([by_grey(np.full(1, v), [0]) for v in values])
+
+
+def test_a_face_that_is_nearer_to_who_it_was_than_to_the_others_gets_the_next_anchor():
+    guards = (Guard("judge", by_grey, 2, calibration(), 1e-3, 0.0),)
+    track = (0, 0, 1, 1)
+    two = {"track": track, "person_of_track": (0, 1), "original": by_greys([150, 150, 60, 60])}
+    # each is 60 degrees from itself, then 150 from the other, then 30
+    told, hidden = [210, 210, 0, 0], [90, 90, 120, 120]
+
+    def shown(first, second, **params):
+        return settled(first, second, guards, **two, **params).crops.crops_bgr[:, 0, 0, 0].tolist()
+
+    assert shown(told, hidden) == hidden
+    assert shown(hidden, told) == hidden
+    assert shown(told, hidden, hidden_min=0.0) == told  # nothing is asked for
+
+
+def test_hidden_is_the_distance_to_the_person_by_that_to_the_others():
+    guards = (Guard("judge", by_grey, 2, calibration(), 1e-3, 0.0),)
+    person = np.int32([0, 1, 2])
+    people = person_means(guards, by_greys([150, 130, 110]), person, 4)
+    assert np.isnan(people[3]).all()
+
+    def hidden(values, least=1.0):
+        return person_hidden(guards, people, by_greys(values), person, least).tolist()
+
+    near, far = 1 - np.cos(np.deg2rad(10)), 1 - np.cos(np.deg2rad(30))
+    # all are painted between the first two: each of these is 10 degrees away, the third 30
+    one, last = near / ((near + far) / 2), far / near
+    assert hidden([140] * 3) == pytest.approx([one, one, last, np.inf], rel=1e-4)
+    assert hidden([140] * 3, 0.5) == pytest.approx([2 * one, 2 * one, 2 * last, np.inf], rel=1e-4)
+    assert hidden([140] * 3, 0.0) == [np.inf] * 4
+
+
+def test_the_guard_that_sees_most_of_a_person_counts_and_whoever_is_alone_is_hidden():
+    guards = (Guard("judge", by_grey, 2, calibration(), 1e-3, 0.0),)
+    person = np.int32([0, 1])
+    people = person_means(guards * 2, np.tile(by_greys([150, 110]), 2), person, 2)
+    # one guard sees the first person twice, the other one the second
+    outputs = np.hstack([by_greys([150, 150]), by_greys([110, 110])])
+    hidden = person_hidden(guards * 2, people, outputs, person, 1.0)
+    assert hidden.tolist() == pytest.approx([0, 0], abs=1e-5)
+    alone = person_means(guards, by_greys([150]), person[:1], 2)
+    assert np.isinf(person_hidden(guards, alone, by_greys([150]), person[:1], 1.0)).all()
