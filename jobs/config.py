@@ -103,6 +103,9 @@ class ReplaceSection(Section):
     hidden_min: float = Field(
         1.0, ge=0, description="distance of the new face to the person, of that to others in view"
     )
+    hidden_max: float = Field(
+        1.15, ge=1, description="the same: who always lay farthest would be found by that"
+    )
     min_eye_distance_px: float = Field(14.0, ge=0, description="smaller faces are redacted")
     max_turn: float = Field(0.55, gt=0, le=1, description="0 frontal, 1 profile")
     max_blur: float = Field(0.9, gt=0, le=1)

@@ -250,7 +250,7 @@ def ladder_params(config: JobConfig) -> LadderParams:
         other_anchor_share=section.other_anchor_share,
         person_apart_min=section.person_apart_min,
         steady_share=section.steady_share,
-        hidden_min=section.hidden_min,
+        hidden_window=(section.hidden_min, section.hidden_max),
     )
 
 

@@ -55,9 +55,9 @@ class LadderParams:
             see it; above, another anchor is tried. Less than 1, because painters learn what guards
             look at: on 14 tracks of five clips an encoder outside the ladder saw 0.9 to 1.9 times
             as large a share.
-        hidden_min: how far a person's new face must be from that person, of how far it is from the
-            others in view (`guards.person_hidden`); nearer, another anchor is tried. 0 asks for
-            nothing.
+        hidden_window: how far a person's new face must be from that person, at least and at most,
+            of how far it is from the others in view (`guards.person_hidden`); outside, another
+            anchor is tried. A least of 0 asks for nothing.
         slack_min: distance a face must keep beyond the judge's threshold.
         require_found_again: a replacement in which no face is detected is not a replacement.
     """
@@ -73,7 +73,7 @@ class LadderParams:
     other_anchor_share: float = 0.1
     person_apart_min: float = 0.72
     steady_share: float = 0.5
-    hidden_min: float = 1.0
+    hidden_window: tuple[float, float] = (1.0, 1.15)
     slack_min: float = 0.0
     require_found_again: bool = True
 

@@ -155,35 +155,36 @@ def person_means(guards: Sequence[Guard], vectors: F32, person: I32, n_persons: 
 
 
 def person_hidden(
-    guards: Sequence[Guard], people: F32, outputs: F32, person: I32, least: float
+    guards: Sequence[Guard], people: F32, outputs: F32, person: I32, window: tuple[float, float]
 ) -> F32:
     """Return how little each person's faces point at that person rather than at others in view.
 
-    The distance to the person by the mean distance to the others, of what is asked for; the guard
-    that sees least of it counts. An absolute distance does not show it: footage that is dark or
-    blurred brings all of its faces nearer to each other, and whom a painted face lies nearest to
-    is then who it was. More than the mean is not asked for: whoever always came last would be
-    found from the other end.
+    The distance to the person by the mean distance to the others, which is to lie in a window; the
+    guard that sees it farthest outside counts. An absolute distance does not show it: footage that
+    is dark or blurred brings all of its faces nearer to each other, and whom a painted face lies
+    nearest to is then who it was. Whoever lies farther than all others is found from the other end.
 
     Args:
         guards: who looks.
         people: [p, d] of `person_means` of the originals; NaN where there is nobody.
         outputs: [n, d] of what stands there now.
         person: [n] of each face.
-        least: the share that is asked for; 0 asks for nothing.
+        window: the least and the largest ratio; a least of 0 asks for nothing.
 
     Returns:
-        [p]; infinite for who is alone or without a face, and where nothing is asked for.
+        [p] 1 at the window's borders, less outside; infinite for who is alone or without a face,
+        and where nothing is asked for.
     """
     hidden = np.full(len(people), np.inf, dtype=np.float32)
     means = person_means(guards, outputs, person, len(people))
     there = ~np.isnan(people[:, 0])
+    least, most = window
     if least <= 0 or there.sum() < 2:
         return hidden
     for number in np.unique(person):
         others = there & (np.arange(len(people)) != number)
         for _, columns in columns_of(guards):
             distance = 1.0 - people[:, columns] @ means[number, columns]
-            share = float(distance[number]) / max(float(distance[others].mean()), 1e-6)
-            hidden[number] = min(hidden[number], share / least)
+            ratio = max(float(distance[number]), 1e-6) / max(float(distance[others].mean()), 1e-6)
+            hidden[number] = min(hidden[number], ratio / least, most / ratio)
     return hidden

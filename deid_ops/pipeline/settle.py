@@ -248,7 +248,7 @@ class _Ladder:
         views = PersonsSeen(
             person_apart(self._guards, original, seen, person, n),
             person_steady(self._guards, original, seen, person, n, params.steady_share),
-            person_hidden(self._guards, self._people, seen, person, params.hidden_min),
+            person_hidden(self._guards, self._people, seen, person, params.hidden_window),
         )
         merit = person_merit(accepted, person, views)
         merit[np.bincount(person, minlength=n) == 0] = -np.inf

@@ -314,9 +314,9 @@ def test_a_face_that_is_nearer_to_who_it_was_than_to_the_others_gets_the_next_an
     def shown(first, second, **params):
         return settled(first, second, guards, **two, **params).crops.crops_bgr[:, 0, 0, 0].tolist()
 
-    assert shown(told, hidden) == hidden
-    assert shown(hidden, told) == hidden
-    assert shown(told, hidden, hidden_min=0.0) == told  # nothing is asked for
+    assert shown(told, hidden, hidden_window=(1.0, 9.0)) == hidden
+    assert shown(hidden, told, hidden_window=(1.0, 9.0)) == hidden
+    assert shown(told, hidden, hidden_window=(0.0, 9.0)) == told  # nothing is asked for
 
 
 def test_hidden_is_the_distance_to_the_person_by_that_to_the_others():
@@ -325,14 +325,17 @@ def test_hidden_is_the_distance_to_the_person_by_that_to_the_others():
     people = person_means(guards, by_greys([150, 130, 110]), person, 4)
     assert np.isnan(people[3]).all()
 
-    def hidden(values, least=1.0):
-        return person_hidden(guards, people, by_greys(values), person, least).tolist()
+    def hidden(values, least=1.0, most=999.0):
+        outputs = by_greys(values)
+        return person_hidden(guards, people, outputs, person, (least, most)).tolist()
 
     near, far = 1 - np.cos(np.deg2rad(10)), 1 - np.cos(np.deg2rad(30))
     # all are painted between the first two: each of these is 10 degrees away, the third 30
     one, last = near / ((near + far) / 2), far / near
     assert hidden([140] * 3) == pytest.approx([one, one, last, np.inf], rel=1e-4)
     assert hidden([140] * 3, 0.5) == pytest.approx([2 * one, 2 * one, 2 * last, np.inf], rel=1e-4)
+    # too far from oneself is no better than too near
+    assert hidden([140] * 3, 0.01, last / 2) == pytest.approx([100 * one] * 2 + [0.5, np.inf])
     assert hidden([140] * 3, 0.0) == [np.inf] * 4
 
 
@@ -342,7 +345,7 @@ def test_the_guard_that_sees_most_of_a_person_counts_and_whoever_is_alone_is_hid
     people = person_means(guards * 2, np.tile(by_greys([150, 110]), 2), person, 2)
     # one guard sees the first person twice, the other one the second
     outputs = np.hstack([by_greys([150, 150]), by_greys([110, 110])])
-    hidden = person_hidden(guards * 2, people, outputs, person, 1.0)
+    hidden = person_hidden(guards * 2, people, outputs, person, (1.0, 9.0))
     assert hidden.tolist() == pytest.approx([0, 0], abs=1e-5)
     alone = person_means(guards, by_greys([150]), person[:1], 2)
-    assert np.isinf(person_hidden(guards, alone, by_greys([150]), person[:1], 1.0)).all()
+    assert np.isinf(person_hidden(guards, alone, by_greys([150]), person[:1], (1.0, 9.0))).all()
