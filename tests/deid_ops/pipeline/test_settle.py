@@ -335,7 +335,9 @@ def test_hidden_is_the_distance_to_the_person_by_that_to_the_others():
     assert hidden([140] * 3) == pytest.approx([one, one, last, np.inf], rel=1e-4)
     assert hidden([140] * 3, 0.5) == pytest.approx([2 * one, 2 * one, 2 * last, np.inf], rel=1e-4)
     # too far from oneself is no better than too near
-    assert hidden([140] * 3, 0.01, last / 2) == pytest.approx([100 * one] * 2 + [0.5, np.inf])
+    assert hidden([140] * 3, 0.01, last / 2) == pytest.approx(
+        [100 * one] * 2 + [0.5, np.inf], rel=1e-4
+    )
     assert hidden([140] * 3, 0.0) == [np.inf] * 4
 
 
