@@ -101,7 +101,7 @@ class ReplaceSection(Section):
         0.5, gt=0, description="variation of the new face, of the original's, else another"
     )
     hidden_min: float = Field(
-        1.0, ge=0, description="distance of the new face to the person, of that to others in view"
+        1.0, ge=0, le=1, description="distance of the new face to the person, of that to others"
     )
     hidden_max: float = Field(
         1.15, ge=1, description="the same: who always lay farthest would be found by that"

@@ -17,8 +17,8 @@ at 0.83, and a third encoder found the right person of the recording in 6 % of t
 38 % (chance 5 %). So among the anchors of the window those are preferred, or where they are few
 (for some people one or two) some more that come nearest (`CHOICES_MIN`). The same is asked of the
 conditioning encoder's view, which the painters learn to please: it knows best what they leave of a
-person. With it retail-0095 ranked the right one of two to seven people first in 1 % more of the
-faces than a guesser, without it in 6 % (12 tracks of three clips, 24 anchors each, the ladder
+person. With it retail-0095 ranked the right one of two to seven people first in 3 % more of the
+faces than a guesser, without it in 9 % (12 tracks of three clips, 24 anchors each, the ladder
 simulated).
 
 What the window itself tells: whoever knows the bank can name the anchor of a face, and then that
