@@ -13,8 +13,8 @@ from deid_ops.anchors.bank import AnchorBank, Appearance
 from deid_ops.anchors.choose import (
     AnchorChoice,
     ChoiceLimits,
-    beside_windows,
     choose_anchor,
+    outside_windows,
 )
 from deid_ops.identity.vectors import unit_rows
 from deid_ops.types import F32, F64
@@ -63,7 +63,7 @@ class Anchors:
         self._key = secret_key
         self._painted_unit: dict[str, F32] = {}  # [m, g] centred, of the first judge and our own
         if (seen := _usable_appearance(self.bank, config)) is not None:
-            views = {seen.encoder: seen.vectors, OWN_ENCODER: seen.own}
+            views = {seen.encoder: seen.judged, OWN_ENCODER: seen.own}
             self._painted_unit = {name: _centred_unit(name, v) for name, v in views.items()}
 
     def choose(
@@ -85,11 +85,11 @@ class Anchors:
         """
         chosen: list[int] = []
         distance = -1.0
-        beside = self._beside(person)
+        outside = self._outside(person)
         for number in range(1 + self._further):
             name = person_id if number == 0 else f"{person_id}#{number}"
             for occupied in ({*taken, *live, *chosen}, {*live, *chosen}):
-                choice = self._one(person.own_unit, beside, scope_id, name, occupied - {-1})
+                choice = self._one(person.own_unit, outside, scope_id, name, occupied - {-1})
                 if choice is not None:
                     break
             chosen.append(-1 if choice is None else choice.anchor_id)
@@ -100,7 +100,7 @@ class Anchors:
     def _one(
         self,
         own_unit: F32 | None,
-        beside: F64 | None,
+        outside: F64 | None,
         scope_id: str,
         name: str,
         occupied: set[int],
@@ -112,11 +112,11 @@ class Anchors:
             scope_id,
             name,
             occupied,
-            beside,
+            outside,
             self._limits,
         )
 
-    def _beside(self, person: PersonViews) -> F64 | None:
+    def _outside(self, person: PersonViews) -> F64 | None:
         """Return [m] how far outside of their windows the faces painted with each anchor lie."""
         if not self._painted_unit or person.own_unit is None or person.guard_unit is None:
             return None
@@ -125,7 +125,7 @@ class Anchors:
         for (name, painted_unit), vector in views:
             distances.append(1.0 - painted_unit @ _centred_unit(name, vector[None])[0])
         limits = self._limits
-        return beside_windows(distances, (limits.appearance_window, limits.own_appearance_window))
+        return outside_windows(distances, (limits.appearance_window, limits.own_appearance_window))
 
     def of_tracks(self, row: Row) -> F32:
         """Return the first anchor of every track of a linked row, [t, d]; zeros where none is."""

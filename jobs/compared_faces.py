@@ -18,6 +18,7 @@ from jobs.clip_faces import Sampled
 
 #: The data set of figures over the people of all clips of one evaluation.
 TOGETHER = "clips together"
+#: Random exchanges of the people: a p of 5 % is known to half a per cent.
 N_RELABELLED = 10_000
 
 

@@ -101,10 +101,10 @@ class ReplaceSection(Section):
         0.5, gt=0, description="variation of the new face, of the original's, else another"
     )
     hidden_min: float = Field(
-        1.0, ge=0, le=1, description="distance of the new face to the person, of that to others"
+        1.0, ge=0, le=1, description="distance to the person, of the mean one to others in view"
     )
     hidden_max: float = Field(
-        1.15, ge=1, description="the same: who always lay farthest would be found by that"
+        1.15, ge=1, description="the largest; who always lies farthest is found by that"
     )
     min_eye_distance_px: float = Field(14.0, ge=0, description="smaller faces are redacted")
     max_turn: float = Field(0.55, gt=0, le=1, description="0 frontal, 1 profile")

@@ -41,13 +41,13 @@ class Appearance:
     An anchor is a wish; what is painted lies elsewhere, and differently so under every encoder.
 
     Attributes:
-        vectors: `[m, g]` mean of the judge's unit vectors over some faces, float32.
+        judged: `[m, g]` mean of the judge's unit vectors over some faces, float32.
         own: `[m, d]` the same of the conditioning encoder.
         encoder: the judge's name in the calibration.
         painter_sha256: generator that painted the faces.
     """
 
-    vectors: F32
+    judged: F32
     own: F32
     encoder: str
     painter_sha256: str
@@ -76,7 +76,7 @@ class AnchorBank:
         if not np.all(np.abs(norms - 1) <= UNIT_TOLERANCE):
             worst = int(np.nanargmax(np.abs(norms - 1))) if np.isfinite(norms).any() else 0
             raise SetupError(f"anchor bank: vector {worst} has length {norms[worst]:.4f}, not 1")
-        for seen in (self.appearance.vectors, self.appearance.own) if self.appearance else ():
+        for seen in (self.appearance.judged, self.appearance.own) if self.appearance else ():
             if len(seen) != len(vectors):
                 raise SetupError(f"anchor bank: {len(seen)} appearances of {len(vectors)} anchors")
         vectors.flags.writeable = False
@@ -88,7 +88,7 @@ class AnchorBank:
     def take(self, rows: I64) -> AnchorBank:
         """Return the anchors of some rows [k]; `meta` stays as it is."""
         seen = self.appearance
-        kept = seen and replace(seen, vectors=seen.vectors[rows], own=seen.own[rows])
+        kept = seen and replace(seen, judged=seen.judged[rows], own=seen.own[rows])
         return replace(self, vectors_unit=self.vectors_unit[rows], appearance=kept)
 
     @property
@@ -145,7 +145,7 @@ def save_bank(bank: AnchorBank, path: Path) -> None:
     arrays: dict[str, npt.NDArray[Any]] = {"vectors_unit": bank.vectors_unit}
     meta = json.loads(bank.meta)
     if bank.appearance is not None:
-        arrays["appearance"] = bank.appearance.vectors.astype(np.float16)
+        arrays["appearance"] = bank.appearance.judged.astype(np.float16)
         arrays["appearance_own"] = bank.appearance.own.astype(np.float16)
         meta["appearance"] = {
             "encoder": bank.appearance.encoder,

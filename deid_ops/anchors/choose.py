@@ -98,7 +98,7 @@ def choose_anchor(
     scope_id: str,
     person_id: str,
     taken: Collection[int],
-    beside: npt.NDArray[Any] | None = None,
+    outside: npt.NDArray[Any] | None = None,
     limits: ChoiceLimits = ChoiceLimits(),
 ) -> AnchorChoice | None:
     """Choose a person's anchor; None where the bank has no admissible one (then redact).
@@ -111,8 +111,8 @@ def choose_anchor(
         scope_id: identity scope.
         person_id: person within the scope.
         taken: anchors of other persons who are live in the same scope; never given twice.
-        beside: `[m]` how far outside of their windows each anchor's painted faces lie, see
-            `beside_windows`; None where it is not known. Of the anchors of `limits.window` the
+        outside: `[m]` how far outside of their windows each anchor's painted faces lie, see
+            `outside_windows`; None where it is not known. Of the anchors of `limits.window` the
             choice is among those that lie inside, or as many as `CHOICES_MIN` and
             `CHOICES_ONE_IN` ask for, the nearest to it; the ladder looks at what is painted anyway.
         limits: windows, and how far from `taken`.
@@ -131,9 +131,9 @@ def choose_anchor(
         admissible &= (distance >= low) & (distance <= high)
     if not admissible.any():
         return None
-    if beside is not None:
+    if outside is not None:
         choices = max(CHOICES_MIN, len(bank) // CHOICES_ONE_IN)
-        admissible &= beside <= _enough(beside[admissible], choices)
+        admissible &= outside <= _enough(outside[admissible], choices)
     apart = admissible & _apart(bank, occupied, limits.apart_min)
     relaxed = not apart.any()
     rows = np.flatnonzero(admissible if relaxed else apart)
@@ -143,10 +143,12 @@ def choose_anchor(
     return AnchorChoice(anchor_id, to_person, to_negation, relaxed)
 
 
-def beside_windows(
+def outside_windows(
     distances: Sequence[npt.NDArray[Any]], windows: Sequence[tuple[float, float]]
 ) -> npt.NDArray[np.float64]:
     """Return how far outside of their windows `m` anchors lie, by the encoder that sees most of it.
+
+    In units of distance; negative inside.
 
     Args:
         distances: `[m]` by each encoder: cosine distances of the person to each anchor's painted
@@ -154,19 +156,20 @@ def beside_windows(
         windows: smallest and largest for each encoder.
 
     Example:
-        >>> beside_windows([np.array([0.9, 1.1]), np.array([1.2, 1.5])], [(1, 1.3), (1, 1.4)])
-        array([ 0.1, -0.1])
+        >>> by_two = [np.array([0.9, 1.1]), np.array([1.2, 1.5])]
+        >>> outside_windows(by_two, [(1.0, 1.3), (1.0, 1.4)]).round(3).tolist()
+        [0.1, 0.1]
     """
     parts = [
         np.maximum(low - distance, distance - high)
         for distance, (low, high) in zip(distances, windows, strict=True)
     ]
-    return np.asarray(np.max(parts, axis=0).round(6), dtype=np.float64)
+    return np.asarray(np.max(parts, axis=0), dtype=np.float64)
 
 
-def _enough(beside: npt.NDArray[Any], choices: int) -> float:
-    """Return how far beside the window anchors may lie, so that there are enough to choose from."""
-    widest = np.sort(beside)[:choices][-1]
+def _enough(outside: npt.NDArray[Any], choices: int) -> float:
+    """Return how far outside anchors may lie, so that there are enough to choose from."""
+    widest = np.sort(outside)[:choices][-1]
     return float(max(widest, 0.0))
 
 

@@ -155,7 +155,7 @@ def person_means(guards: Sequence[Guard], vectors: F32, person: I32, n_persons: 
 
 
 def person_hidden(
-    guards: Sequence[Guard], people: F32, outputs: F32, person: I32, window: tuple[float, float]
+    guards: Sequence[Guard], people: F32, outputs: F32, window: tuple[float, float]
 ) -> F32:
     """Return how little each person's faces point at that person rather than at others in view.
 
@@ -166,25 +166,23 @@ def person_hidden(
 
     Args:
         guards: who looks.
-        people: [p, d] of `person_means` of the originals; NaN where there is nobody.
-        outputs: [n, d] of what stands there now.
-        person: [n] of each face.
+        people: [p, d] `person_means` of the originals; NaN where there is nobody.
+        outputs: [p, d] `person_means` of what stands there now; NaN for whom it is not asked.
         window: the least and the largest ratio; a least of 0 asks for nothing.
 
     Returns:
-        [p] 1 at the window's borders, less outside; infinite for who is alone or without a face,
+        [p] 1 at the window's borders, less outside; infinite for who is alone or not asked for,
         and where nothing is asked for.
     """
     hidden = np.full(len(people), np.inf, dtype=np.float32)
-    means = person_means(guards, outputs, person, len(people))
     there = ~np.isnan(people[:, 0])
     least, most = window
     if least <= 0 or there.sum() < 2:
         return hidden
-    for number in np.unique(person):
+    for number in np.flatnonzero(~np.isnan(outputs[:, 0])):
         others = there & (np.arange(len(people)) != number)
         for _, columns in columns_of(guards):
-            distance = 1.0 - people[:, columns] @ means[number, columns]
+            distance = 1.0 - people[:, columns] @ outputs[number, columns]
             ratio = max(float(distance[number]), 1e-6) / max(float(distance[others].mean()), 1e-6)
             hidden[number] = min(hidden[number], ratio / least, most / ratio)
     return hidden

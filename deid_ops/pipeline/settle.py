@@ -245,10 +245,11 @@ class _Ladder:
         """
         original, person = self._original[faces], self._person[faces]
         n, params = self._n_persons, self._params
+        shown = person_means(self._guards, seen, person, n)
         views = PersonsSeen(
             person_apart(self._guards, original, seen, person, n),
             person_steady(self._guards, original, seen, person, n, params.steady_share),
-            person_hidden(self._guards, self._people, seen, person, params.hidden_window),
+            person_hidden(self._guards, self._people, shown, params.hidden_window),
         )
         merit = person_merit(accepted, person, views)
         merit[np.bincount(person, minlength=n) == 0] = -np.inf

@@ -46,7 +46,7 @@ def test_the_bank_gets_its_appearance_and_keeps_the_rest(measured: Path) -> None
     assert json.loads(after.meta)["seed"] == 3
     assert after.appearance is not None
     assert after.appearance.painter_sha256 == sha256_of(str(measured / "generator.onnx"))
-    for seen in (after.appearance.vectors, after.appearance.own):
+    for seen in (after.appearance.judged, after.appearance.own):
         assert seen.shape == (12, 128)
         assert np.ptp(seen, axis=0).max() > 0  # anchors look different
 

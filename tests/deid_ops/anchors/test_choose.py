@@ -13,8 +13,8 @@ from deid_ops.anchors.choose import (
     CHOICES_MIN,
     CHOICES_ONE_IN,
     ChoiceLimits,
-    beside_windows,
     choose_anchor,
+    outside_windows,
 )
 from deid_ops.errors import SetupError
 
@@ -62,9 +62,9 @@ def test_a_bank_keeps_its_anchors_appearance(tmp_path):
     assert loaded.sha256 == BANK.sha256
     assert loaded.appearance is not None
     assert (loaded.appearance.encoder, loaded.appearance.painter_sha256) == ("judge", "ab12")
-    np.testing.assert_allclose(loaded.appearance.vectors, seen.vectors, atol=1e-3)
+    np.testing.assert_allclose(loaded.appearance.judged, seen.judged, atol=1e-3)
     np.testing.assert_allclose(loaded.appearance.own, seen.own, atol=1e-3)
-    for part in ("vectors", "own"):
+    for part in ("judged", "own"):
         with pytest.raises(SetupError, match="999 appearances of 1000 anchors"):
             replace(BANK, appearance=replace(seen, **{part: getattr(seen, part)[1:]}))
 
@@ -95,10 +95,10 @@ def test_every_choice_lies_in_the_window_and_reports_its_distances():
 
 def test_anchors_whose_painted_faces_are_far_enough_are_preferred():
     distance = np.linspace(0.7, 1.5, len(BANK))
-    beside = beside_windows([distance], [(1.05, 1.35)])
+    outside = outside_windows([distance], [(1.05, 1.35)])
     for i, v in enumerate(people(60)):
         free = choose_anchor(BANK, v, KEY_A, "s", f"p{i}", ())
-        seen = choose_anchor(BANK, v, KEY_A, "s", f"p{i}", (), beside=beside)
+        seen = choose_anchor(BANK, v, KEY_A, "s", f"p{i}", (), outside=outside)
         assert free is not None
         assert seen is not None
         assert 1.05 <= distance[seen.anchor_id] <= 1.35
@@ -111,7 +111,7 @@ def test_the_window_comes_before_the_appearance():
     person = people(1)[0]
     near = np.full(len(BANK), 0.55)  # no anchor looks different enough
     free = choose_anchor(BANK, person, KEY_A, "s", "p", ())
-    assert choose_anchor(BANK, person, KEY_A, "s", "p", (), beside=near) == free
+    assert choose_anchor(BANK, person, KEY_A, "s", "p", (), outside=near) == free
 
 
 def test_nothing_in_the_window_gives_none_not_a_near_miss():
@@ -219,7 +219,7 @@ def test_a_key_chooses_among_enough_anchors_even_where_few_look_far_enough(n: in
     chosen = set()
     for i in range(1000):
         key = i.to_bytes(32, "big")
-        choice = choose_anchor(bank, person, key, "s", "p", (), beside=1.05 - seen)
+        choice = choose_anchor(bank, person, key, "s", "p", (), outside=1.05 - seen)
         assert choice is not None
         chosen.add(choice.anchor_id)
     nearest = inside[np.argsort(-seen[inside])[:choices]]

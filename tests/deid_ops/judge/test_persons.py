@@ -54,4 +54,4 @@ def test_what_is_beyond_that_asked_for_has_no_merit():
 
 def test_lengths_must_fit():
     with pytest.raises(InvariantError, match="3 faces, 2 persons"):
-        moves([False] * 3, [0, 1, 1][:2])
+        moves([False] * 3, [0, 1])

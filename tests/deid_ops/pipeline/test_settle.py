@@ -326,8 +326,8 @@ def test_hidden_is_the_distance_to_the_person_by_that_to_the_others():
     assert np.isnan(people[3]).all()
 
     def hidden(values, least=1.0, most=999.0):
-        outputs = by_greys(values)
-        return person_hidden(guards, people, outputs, person, (least, most)).tolist()
+        outputs = person_means(guards, by_greys(values), person, 4)
+        return person_hidden(guards, people, outputs, (least, most)).tolist()
 
     near, far = 1 - np.cos(np.deg2rad(10)), 1 - np.cos(np.deg2rad(30))
     # all are painted between the first two: each of these is 10 degrees away, the third 30
@@ -346,8 +346,9 @@ def test_the_guard_that_sees_most_of_a_person_counts_and_whoever_is_alone_is_hid
     person = np.int32([0, 1])
     people = person_means(guards * 2, np.tile(by_greys([150, 110]), 2), person, 2)
     # one guard sees the first person twice, the other one the second
-    outputs = np.hstack([by_greys([150, 150]), by_greys([110, 110])])
-    hidden = person_hidden(guards * 2, people, outputs, person, (1.0, 9.0))
+    seen = np.hstack([by_greys([150, 150]), by_greys([110, 110])])
+    outputs = person_means(guards * 2, seen, person, 2)
+    hidden = person_hidden(guards * 2, people, outputs, (1.0, 9.0))
     assert hidden.tolist() == pytest.approx([0, 0], abs=1e-5)
     alone = person_means(guards, by_greys([150]), person[:1], 2)
-    assert np.isinf(person_hidden(guards, alone, by_greys([150]), person[:1], (1.0, 9.0))).all()
+    assert np.isinf(person_hidden(guards, alone, alone, (1.0, 9.0))).all()
