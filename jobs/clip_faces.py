@@ -7,7 +7,9 @@ Faces are detected in the *source*, five points and all, matched with the boxes 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,8 @@ from deid_ops.judge.protocol import Judge
 from deid_ops.metrics.image import psnr
 from deid_ops.metrics.utility import READER_SIZE_PX
 from deid_ops.swap.crop import INNER_MASK, crop_matrices, invert_matrices, warp_crop
-from deid_ops.types import F32, U8, Bool, Span
-from deid_ops.video.child import open_frames
-from deid_ops.video.index import read_index
+from deid_ops.types import F32, U8, Bool
+from jobs.media import Media, open_media
 
 _SAME_FACE_IOU = 0.3
 _SURE = 0.5
@@ -120,23 +121,25 @@ def sample_clip(
 
 
 def _frame_pairs(source: Path, output: Path, n_frames: int) -> Iterator[tuple[int, U8, U8]]:
-    clips = []
-    for path in (source, output):
-        index = read_index(str(path))
-        span = Span(
-            index.facts.stream_index, int(index.pts[0]), None, len(index), index.facts.time_base
-        )
-        clips.append((path, span, len(index)))
-    if clips[0][2] != clips[1][2]:
-        raise SetupError(f"{output}: {clips[1][2]} frames, the source has {clips[0][2]}")
-    wanted = {int(i) for i in np.linspace(0, clips[0][2] - 1, n_frames)}
-    with (
-        open_frames(str(source), clips[0][1], "bgr") as first,
-        open_frames(str(output), clips[1][1], "bgr") as second,
-    ):
-        for before, after in zip(first, second, strict=True):
-            if before.index in wanted and before.bgr is not None and after.bgr is not None:
-                yield before.index, before.bgr, after.bgr
+    first, second = (open_media(str(path), None) for path in (source, output))
+    n_source, n_output = len(first.pts()), len(second.pts())
+    if n_source != n_output:
+        raise SetupError(f"{output}: {n_output} frames, the source has {n_source}")
+    wanted = {int(i) for i in np.linspace(0, n_source - 1, n_frames)}
+    with _whole(first) as before, _whole(second) as after:
+        shown = iter(after)
+        number, image_after = next(shown, (n_source, None))
+        for index, image_before in before:
+            # a frame that cannot be decoded is missing in either
+            while number < index:
+                number, image_after = next(shown, (n_source, None))
+            if number == index and index in wanted and image_after is not None:
+                yield index, image_before, image_after
+
+
+def _whole(media: Media) -> AbstractContextManager[Iterable[tuple[int, U8]]]:
+    (span,) = media.spans(math.inf)
+    return media.images(span)
 
 
 def _sample(

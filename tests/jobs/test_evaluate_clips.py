@@ -237,6 +237,17 @@ def test_releases_of_one_source_are_pooled(source, judge, tmp_path):
     assert found["m_tc_consecutive", "output"].estimate.n == 6
 
 
+def test_a_photograph_is_a_clip_of_one_frame(judge, tmp_path):
+    source, output = tmp_path / "crowd.png", tmp_path / "out" / "crowd.png"
+    output.parent.mkdir()
+    for path, faces in ((source, (texture(1), texture(2))), (output, (texture(3), texture(2)))):
+        cv2.imwrite(str(path), next(frames(lambda _, f=faces: f)))
+    found = measure(source, sidecar(output, "swapped"), judge)
+    match = found["match_original_far_0.001", "output"].estimate
+    assert (match.value, match.n) == (0.5, 2)
+    assert ("m_tc_consecutive", "output") not in found
+
+
 def test_an_uncovered_face_shows(source, judge, tmp_path):
     output = sidecar(
         write(tmp_path / "o.mp4", frames(lambda f: (texture(3), texture(4)))), "swapped"
