@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from deid_ops.anchors.choose import (
     ChoiceLimits,
     choose_anchor,
     outside_windows,
+    relative_distances,
 )
 from deid_ops.identity.vectors import unit_rows
 from deid_ops.types import F32, F64
@@ -57,6 +58,8 @@ class Anchors:
             (section.window_min, section.window_max),
             (section.appearance_min, section.appearance_max),
             (section.own_appearance_min, section.own_appearance_max),
+            (section.hidden_min, section.hidden_max),
+            (section.own_hidden_min, section.own_hidden_max),
             section.apart_min,
         )
         self._further = config.replace.other_anchors
@@ -73,6 +76,7 @@ class Anchors:
         person_id: str,
         taken: Collection[int] = (),
         live: Collection[int] = (),
+        others: Sequence[PersonViews] = (),
     ) -> AnchorSet:
         """Choose a person's anchor and its further ones.
 
@@ -82,10 +86,11 @@ class Anchors:
             person_id: person within the scope.
             taken: anchors of all other persons of the scope; avoided while the bank lasts.
             live: those of persons in view at the same time; never given twice.
+            others: how the encoders see these persons; the new face is to be hidden among them.
         """
         chosen: list[int] = []
         distance = -1.0
-        outside = self._outside(person)
+        outside = self._outside(person, others)
         for number in range(1 + self._further):
             name = person_id if number == 0 else f"{person_id}#{number}"
             for occupied in ({*taken, *live, *chosen}, {*live, *chosen}):
@@ -116,16 +121,30 @@ class Anchors:
             self._limits,
         )
 
-    def _outside(self, person: PersonViews) -> F64 | None:
+    def _outside(self, person: PersonViews, others: Sequence[PersonViews]) -> F64 | None:
         """Return [m] how far outside of their windows the faces painted with each anchor lie."""
         if not self._painted_unit or person.own_unit is None or person.guard_unit is None:
             return None
-        distances = []
-        views = zip(self._painted_unit.items(), (person.guard_unit, person.own_unit), strict=True)
-        for (name, painted_unit), vector in views:
-            distances.append(1.0 - painted_unit @ _centred_unit(name, vector[None])[0])
         limits = self._limits
-        return outside_windows(distances, (limits.appearance_window, limits.own_appearance_window))
+        asked = (
+            (person.guard_unit, [o.guard_unit for o in others if o.guard_unit is not None],
+             limits.appearance_window, limits.hidden_window),
+            (person.own_unit, [o.own_unit for o in others if o.own_unit is not None],
+             limits.own_appearance_window, limits.own_hidden_window),
+        )  # fmt: skip
+        distances: list[F64] = []
+        windows: list[tuple[float, float]] = []
+        for (name, painted), (vector, of_others, far, hidden) in zip(
+            self._painted_unit.items(), asked, strict=True
+        ):
+            unit = _centred_unit(name, vector[None])[0]
+            distances.append(1.0 - painted @ unit)
+            windows.append(far)
+            if of_others and hidden[0] > 0:
+                others_unit = _centred_unit(name, np.stack(of_others))
+                distances.append(relative_distances(painted, unit, others_unit))
+                windows.append(hidden)
+        return outside_windows(distances, windows)
 
     def of_tracks(self, row: Row) -> F32:
         """Return the first anchor of every track of a linked row, [t, d]; zeros where none is."""

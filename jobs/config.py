@@ -71,6 +71,12 @@ class AnchorSection(Section):
         1.0, ge=0, le=2, description="the same by replace.encoder, which painters learn to avoid"
     )
     own_appearance_max: float = Field(1.35, ge=0, le=2)
+    hidden_min: float = Field(
+        1.1, ge=0, description="the judge's distance, of the mean one to others in view; 0: any"
+    )
+    hidden_max: float = Field(1.25, ge=1)
+    own_hidden_min: float = Field(1.15, ge=0, description="the same by replace.encoder; 0: any")
+    own_hidden_max: float = Field(1.35, ge=1)
 
 
 class ReplaceSection(Section):

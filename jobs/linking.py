@@ -39,15 +39,15 @@ def _link_scope(scope: str, rows: Sequence[Row], config: JobConfig, anchors: Anc
         summaries += _summaries(row, boxes)
     params = LinkParams(track=track_params(config))
     persons = link_tracks(summaries, params)
-    vectors = person_vectors(summaries, persons)
-    seen = person_guard_vectors(summaries, persons)
+    own, judged = person_vectors(summaries, persons), person_guard_vectors(summaries, persons)
+    views = {person: PersonViews(own.get(person), judged.get(person)) for person in set(persons)}
     chosen: dict[str, AnchorSet] = {}
     together = _seen_together(summaries, persons)
     for person in sorted(set(persons)):
         taken = [a for other in chosen.values() for a in other.anchor_ids]
         live = [a for other in together[person] & set(chosen) for a in chosen[other].anchor_ids]
-        views = PersonViews(vectors.get(person), seen.get(person))
-        chosen[person] = anchors.choose(views, scope, person, taken, live)
+        others = [views[other] for other in sorted(together[person])]
+        chosen[person] = anchors.choose(views[person], scope, person, taken, live, others)
     out, position = [], 0
     for row, boxes in zip(rows, tracks, strict=True):
         mine = persons[position : position + boxes.n_tracks]

@@ -64,12 +64,17 @@ class ChoiceLimits:
         appearance_window: smallest and largest of the person to an anchor's painted faces, by a
             judge.
         own_appearance_window: the same by the conditioning encoder.
+        hidden_window: smallest and largest of `relative_distances` by the judge; whose smallest is
+            0, it is not asked.
+        own_hidden_window: the same by the conditioning encoder.
         apart_min: cosine distance to every taken anchor.
     """
 
     window: tuple[float, float] = (0.8, 1.3)
     appearance_window: tuple[float, float] = (1.05, 1.35)
     own_appearance_window: tuple[float, float] = (1.0, 1.35)
+    hidden_window: tuple[float, float] = (1.1, 1.25)
+    own_hidden_window: tuple[float, float] = (1.15, 1.35)
     apart_min: float = 0.5
 
 
@@ -141,6 +146,30 @@ def choose_anchor(
     to_person = None if distance is None else float(distance[anchor_id])
     to_negation = None if to_person is None else 2.0 - to_person
     return AnchorChoice(anchor_id, to_person, to_negation, relaxed)
+
+
+def relative_distances(
+    painted_unit: npt.NDArray[Any],
+    person_unit: npt.NDArray[Any],
+    others_unit: npt.NDArray[Any],
+) -> npt.NDArray[np.float64]:
+    """Return [m] how far a person lies from each anchor's painted faces, of how far others do.
+
+    Below 1 a painted face points at that person rather than at the others in view.
+
+    Args:
+        painted_unit: [m, d] by one encoder.
+        person_unit: [d].
+        others_unit: [k, d] of those in view at the same time, one or more.
+
+    Example:
+        >>> painted = np.array([[1.0, 0.0], [0.0, 1.0]])
+        >>> relative_distances(painted, np.array([0.6, 0.8]), np.array([[0.0, -1.0]])).round(2)
+        array([0.4, 0.1])
+    """
+    to_person = 1.0 - painted_unit @ person_unit
+    to_others = (1.0 - painted_unit @ others_unit.T).mean(axis=1)
+    return np.asarray(to_person / np.maximum(to_others, 1e-6), dtype=np.float64)
 
 
 def outside_windows(

@@ -1,21 +1,26 @@
-"""What is painted over a face that is not swapped: a coarse noisy mosaic, or a solid tone.
+"""What is painted over a face that is not swapped: a coarse keyed pattern, or a solid tone.
 
 Why the mosaic cannot be inverted
     The head box (face box plus margin on every side) is divided into few cells however large it
-    is: by default 5 across and at most 8 down, of which about 3 x 3 lie on the face itself; on a
-    small head they are fewer, because no cell is narrower than `min_cell_px`. A cell
-    publishes one brightness; the whole head one tint. At most 40 + 3 numbers replace all pixels of
-    the head. Each is a mean plus Gaussian noise that only the holder of the key can compute, then
-    rounded to one of 16 levels. So
-    - a head carries at most 40 * 4 + 3 * 5 = 175 bits, about 9 * 4 + 15 = 51 on the face, whatever
-      its resolution was (`bits_left` gives the exact bound), and far fewer are about the person:
-      with the default noise (0.08 of full scale) and a spread of cell means between people of
-      about the same size, the channel capacity is 0.5 * log2(1 + 1) = 0.5 bit a number;
-    - the exact means, which "de-pixelation" solvers start from, are never published;
-    - noise that stays the same through a track (`steady`) cannot be averaged away over its frames;
-      fresh noise in each frame would be, by a factor of the root of the frame count.
-    Coarse light and one tint remain visible. Where even this is too much, `solid` publishes a keyed
-    tone that does not depend on the pixels at all: 0 bits.
+    is: by default 5 across and at most 8 down; on a small head they are fewer, because no cell is
+    narrower than `min_cell_px`. All cells publish one and the same number about the pixels, the
+    mean brightness of the head, and the head one tint; what tells the cells apart is a pattern that
+    comes from the key alone. Mean and tint get Gaussian noise that only the holder of the key can
+    compute, and what is published is rounded to one of 16 levels. So
+    - one brightness and one tint pass, whatever the resolution was, at most 25 bits (`bits_left`),
+      and far fewer are about the person: with the default noise (0.08 of full scale) and a spread
+      of means between people of about the same size, the channel capacity is
+      0.5 * log2(1 + 1) = 0.5 bit a number;
+    - nothing of the face's own pattern is published that a "de-pixelation" solver could start
+      from: two heads of the same mean give the same picture;
+    - what stays the same through a track (`steady`) cannot be averaged away over its frames; fresh
+      noise in each frame would be, by a factor of the root of the frame count.
+    At first every cell published its own mean with noise of 0.08. Of 40 people of five
+    clips, everybody redacted under six keys, retail-0095 then ranked the right one first in 1.5 %
+    more of the faces than chance (exchanged people as well in 14 %), with the pattern in 0.5 (36 %);
+    dlib matched 3.2 and 2.7 % of a street's mosaics.
+    Where even one brightness is too much, `solid` publishes a keyed tone that does not depend on
+    the pixels at all: 0 bits.
     The mask is opaque over the whole head; its soft edge lies outside (see `compose.mask`).
 
 Convention
@@ -51,8 +56,9 @@ class RedactParams:
         cells_across: cells over the width of the whole head box, 2 to 6.
         min_cell_px: a head too narrow for cells of this width gets fewer, but 2: five cells on a
             head of twelve pixels would be hardly coarser than the picture itself.
-        noise_sigma: standard deviation of the noise on brightness, fraction of full scale; the
-            tint gets a quarter of it.
+        noise_sigma: standard deviation of the noise on the head's brightness, fraction of full
+            scale; the tint gets a quarter of it.
+        pattern_sigma: how much the cells differ, the same measure.
         levels: distinct values that a published number can take.
         steady: one noise for the whole track; false draws it anew for every frame.
     """
@@ -61,6 +67,7 @@ class RedactParams:
     cells_across: int = 5
     min_cell_px: float = 6.0
     noise_sigma: float = 0.08
+    pattern_sigma: float = 0.14
     levels: int = 16
     steady: bool = True
 
@@ -72,8 +79,9 @@ class RedactParams:
             raise SetupError(f"redact.cells_across is {self.cells_across}; use 2 to 6")
         if not self.min_cell_px >= 1.0:
             raise SetupError(f"redact.min_cell_px is {self.min_cell_px}; use 1 or more")
-        if not 0.03 <= self.noise_sigma <= 0.5:
-            raise SetupError(f"redact.noise_sigma is {self.noise_sigma}; use 0.03 to 0.5")
+        for name, sigma in (("noise", self.noise_sigma), ("pattern", self.pattern_sigma)):
+            if not 0.03 <= sigma <= 0.5:
+                raise SetupError(f"redact.{name}_sigma is {sigma}; use 0.03 to 0.5")
         if not 2 <= self.levels <= 32:
             raise SetupError(f"redact.levels is {self.levels}; use 2 to 32")
 
@@ -112,9 +120,12 @@ def cells_of(params: RedactParams, width_px: float, height_px: float) -> tuple[i
 def bits_left(params: RedactParams, width_px: float, height_px: float, *, color: bool) -> float:
     """Upper bound of the information that one redacted head carries about its pixels, in bits.
 
+    As the head's brightness goes through its range each of `n` cells takes a next one of `k` levels
+    at most `k - 1` times, so there are no more than `n (k - 1) + 1` different patterns.
+
     Example:
-        >>> bits_left(RedactParams(), 40, 50, color=True)
-        135.0
+        >>> round(bits_left(RedactParams(), 40, 50, color=True), 1)
+        23.8
         >>> bits_left(RedactParams(method="solid"), 40, 50, color=True)
         0.0
     """
@@ -122,7 +133,7 @@ def bits_left(params: RedactParams, width_px: float, height_px: float, *, color:
         return 0.0
     cols, rows = cells_of(params, width_px, height_px)
     tint = 3 * (math.log2(params.levels) + 1) if color else 0.0
-    return cols * rows * math.log2(params.levels) + tint
+    return math.log2(cols * rows * (params.levels - 1) + 1) + tint
 
 
 def draw_noise(rng: np.random.Generator) -> F32:
@@ -153,7 +164,7 @@ def fill_luma(
     """
     if params.method == "solid":
         return np.full_like(seen, _solid_tone(noise, codes))
-    cells = _noisy_cells(seen, noise, extent, codes, params)
+    cells = _cells(seen, noise, extent, codes, params)
     size = (seen.shape[1], seen.shape[0])
     return cv2.resize(cells.astype(seen.dtype), size, interpolation=cv2.INTER_NEAREST)
 
@@ -185,17 +196,17 @@ def fill_packed(
     return np.asarray(np.clip(colored, codes.low, codes.high), dtype=seen.dtype)
 
 
-def _noisy_cells(
+def _cells(
     seen: Plane, noise: F32, extent: Extent, codes: CodeRange, params: RedactParams
 ) -> F32:
     full, part = extent.full_xyxy_px, extent.seen_xyxy_px
     cols, rows = cells_of(params, full[2] - full[0], full[3] - full[1])
     first_col, n_cols = _visible(cols, (full[0], full[2]), (part[0], part[2]), seen.shape[1])
     first_row, n_rows = _visible(rows, (full[1], full[3]), (part[1], part[3]), seen.shape[0])
-    means = cv2.resize(seen, (n_cols, n_rows), interpolation=cv2.INTER_AREA)
-    drawn = noise[0, first_row : first_row + n_rows, first_col : first_col + n_cols]
-    noisy = means.reshape(n_rows, n_cols) + drawn * np.float32(params.noise_sigma * codes.scale)
-    return _quantise(noisy.astype(np.float32), codes, params.levels)
+    brightness = float(seen.mean()) + float(noise[1, 0, 1]) * params.noise_sigma * codes.scale
+    pattern = noise[0, first_row : first_row + n_rows, first_col : first_col + n_cols]
+    cells = brightness + pattern * np.float32(params.pattern_sigma * codes.scale)
+    return _quantise(cells.astype(np.float32), codes, params.levels)
 
 
 def _visible(

@@ -12,6 +12,7 @@ from drawn_pack import write_pack
 from random_networks import export_random
 
 from deid_ops.anchors.bank import Appearance, density_bank, load_bank, save_bank
+from deid_ops.anchors.choose import outside_windows
 from deid_ops.anchors.density import DensityConfig
 from deid_ops.errors import SetupError
 from deid_ops.identity.vectors import unit_rows
@@ -126,6 +127,36 @@ def test_anchors_follow_the_judges_view_of_the_present_generator(
     assert len(said) == 2
     assert "of another generator" in said[0]
     assert "of an older version" in said[1]
+
+
+def test_a_new_face_is_to_be_hidden_among_the_others_in_view(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    vectors, own = (looks(rng, name) for name in ("dlib", "own"))
+    painter = sha256_of(load_config(None).replace.generator)
+    save_bank(replace(BANK, appearance=Appearance(vectors, own, "dlib", painter)), tmp_path / "b")
+    person, *others = (PersonViews(own[i], vectors[i]) for i in (5, 6, 7))
+
+    def relative(others: list[PersonViews], *settings: str) -> tuple[F32, F32]:
+        """Return the distances of 20 choices to the person, of those to the other two."""
+        config = load_config(None, (f"anchors.bank={tmp_path / 'b'}", *settings))
+        anchors = Anchors(config, KEY)
+        ids = [anchors.choose(person, "s", f"p{i}", (), (), others).anchor_ids for i in range(20)]
+        first = [numbers[0] for numbers in ids]
+        return tuple(
+            (distances(name, seen, 5) / (distances(name, seen, 6) + distances(name, seen, 7)) * 2)[
+                first
+            ]
+            for name, seen in (("dlib", vectors), ("own", own))
+        )
+
+    hidden, alone = relative(others), relative([])
+    windows = (1.1, 1.25), (1.15, 1.35)
+    assert outside_windows(hidden, windows).max() < 0.1  # of 400 anchors 32 are nearest to them
+    assert outside_windows(alone, windows).max() > 0.13
+    unasked = relative(others, "anchors.hidden_min=0", "anchors.own_hidden_min=0")
+    unseen = relative([PersonViews(None), PersonViews(None)])
+    for kind in (unasked, unseen):
+        np.testing.assert_array_equal(kind, alone)
 
 
 def looks(rng: np.random.Generator, encoder: str) -> F32:

@@ -15,6 +15,7 @@ from deid_ops.anchors.choose import (
     ChoiceLimits,
     choose_anchor,
     outside_windows,
+    relative_distances,
 )
 from deid_ops.errors import SetupError
 
@@ -225,3 +226,12 @@ def test_a_key_chooses_among_enough_anchors_even_where_few_look_far_enough(n: in
     nearest = inside[np.argsort(-seen[inside])[:choices]]
     assert chosen == set(nearest.tolist())
     assert chosen >= set(inside[:3].tolist())
+
+
+def test_relative_distances_tell_whom_a_face_points_at():
+    person, *others = people(4)
+    painted = np.stack([person, others[0], -person])
+    towards, away, negated = relative_distances(painted, person, np.stack(others))
+    assert towards == pytest.approx(0.0, abs=1e-6)
+    assert away > 1.2  # one of the three others is met
+    assert negated == pytest.approx(2.0 / (1.0 + np.mean([person @ o for o in others])), rel=1e-5)

@@ -61,6 +61,13 @@ def test_a_track_that_is_mostly_uncertain_is_redacted_as_a_whole():
     assert gate_faces(mixed, PARAMS) == (low, low, low, low, low, None, low, None)
 
 
+def test_what_is_seen_less_surely_than_its_track_usually_is_lies_behind_something():
+    score = [0.9, 0.9, 0.9, 0.9 * 0.65, 0.9 * 0.75, 0.5, 0.5, 0.5]
+    partly_hidden = tracks(8, track=[0, 0, 0, 0, 0, 1, 1, 1], score=score)
+    low = Reason.LOW_SCORE
+    assert gate_faces(partly_hidden, PARAMS) == (None, None, None, low, None, None, None, None)
+
+
 def test_limits_themselves_pass_the_gate():
     at_limits = tracks(
         eye_distance_px=[PARAMS.min_eye_distance_px],
