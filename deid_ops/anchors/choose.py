@@ -22,10 +22,10 @@ faces than a guesser, without it in 9 % (12 tracks of three clips, 24 anchors ea
 simulated).
 
 A painted face may be far from the person and yet farther from everybody else in view: whoever asks
-which of them it was is then right. So where others are in view the same views are also asked how far
-the person is from the faces painted with an anchor, of how far the others are
-(`relative_distances`). Within a person that goes along with the outcome's by 0.79 for either (15
-people of four clips, 48 anchors each); what is painted lies about a tenth nearer to the person.
+which of them it was is then right. So where others are in view it is also asked how far the person
+is from the faces painted with an anchor, of how far the others are (`relative_distances`). Within a
+person that goes along with the outcome's by 0.79 for either view (15 people of four clips, 48
+anchors each); what is painted lies about a tenth nearer to the person.
 
 What the window itself tells: whoever knows the bank can name the anchor of a face, and then that
 the person lies in the windows around it, as one person in eleven does (258 held-out training faces,

@@ -15,9 +15,9 @@ Why the mosaic cannot be inverted
       from: two heads of the same mean give the same picture;
     - what stays the same through a track (`steady`) cannot be averaged away over its frames; fresh
       noise in each frame would be, by a factor of the root of the frame count.
-    At first every cell published its own mean with noise of 0.08. Of 40 people of five
-    clips, everybody redacted under six keys, retail-0095 then ranked the right one first in 1.5 %
-    more of the faces than chance (exchanged people as well in 14 %), with the pattern in 0.5 (36 %);
+    At first every cell published its own mean with noise of 0.08. Of 40 people of five clips,
+    everybody redacted under six keys, retail-0095 then ranked the right one first in 1.5 % more of
+    the faces than chance (exchanged people as well in 14 %), with the pattern in 0.5 % (36 %);
     dlib matched 3.2 and 2.7 % of a street's mosaics.
     Where even one brightness is too much, `solid` publishes a keyed tone that does not depend on
     the pixels at all: 0 bits.
