@@ -196,9 +196,7 @@ def fill_packed(
     return np.asarray(np.clip(colored, codes.low, codes.high), dtype=seen.dtype)
 
 
-def _cells(
-    seen: Plane, noise: F32, extent: Extent, codes: CodeRange, params: RedactParams
-) -> F32:
+def _cells(seen: Plane, noise: F32, extent: Extent, codes: CodeRange, params: RedactParams) -> F32:
     full, part = extent.full_xyxy_px, extent.seen_xyxy_px
     cols, rows = cells_of(params, full[2] - full[0], full[3] - full[1])
     first_col, n_cols = _visible(cols, (full[0], full[2]), (part[0], part[2]), seen.shape[1])
