@@ -80,7 +80,7 @@ def attack_faces(
     lab = _Laboratory(config, background, faces, rows, options)
     figures: list[Figure] = []
     own, fgsm_after = lab.own, lab.fgsm_defence
-    for defence in defences(config, own, fgsm_after, options, only, secret_key, paint):
+    for defence in defences(config, own, fgsm_after, options, only, paint):
         _LOG.info("attacking %s", defence.name)
         figures.extend(lab.attack(defence))
     if not only or "swap_diffusion" in only:

@@ -87,7 +87,6 @@ def defences(
     fgsm_after: Callable[[Defence], Defence],
     options: AttackOptions,
     only: tuple[str, ...],
-    secret_key: bytes,
     paint: PaintAnchors | None = None,
 ) -> Iterator[Defence]:
     """Yield the defences to attack, the project's own ones last.
@@ -98,7 +97,6 @@ def defences(
         fgsm_after: makes the FGSM defence, which needs a trained attacker.
         options: strengths.
         only: names; empty for all.
-        secret_key: of the replacement with noisy weights.
         paint: the target-oriented swap; None leaves that defence out.
 
     Raises:
@@ -120,7 +118,7 @@ def defences(
         "swap": lambda: swap,
         "swap_noise": lambda: _after(swap, noise, "swap_noise"),
         "swap_fgsm": lambda: fgsm_after(swap),
-        "swap_parameter_noise": lambda: _noisy_swap(config, options, secret_key),
+        "swap_parameter_noise": lambda: _noisy_swap(config, own, options),
         "swap_diffusion": lambda: own.defence("swap_diffusion"),
     }
     for name, make in makers.items():
@@ -135,14 +133,13 @@ def _after(first: Defence, second: Defence, name: str) -> Defence:
     return Defence(name, treat, {**first.params, **second.params})
 
 
-def _noisy_swap(config: JobConfig, options: AttackOptions, secret_key: bytes) -> Defence:
+def _noisy_swap(config: JobConfig, own: OwnReplacement, options: AttackOptions) -> Defence:
     graph = add_parameter_noise(
         resolve(str(config.replace.generator)), options.parameter_eps, options.seed
     )
     with tempfile.TemporaryDirectory(prefix="deid-attack-") as folder:
         path = Path(folder) / "generator.onnx"
         path.write_bytes(graph)
-        section = config.replace.model_copy(update={"generator": str(path)})
-        noisy = OwnReplacement(config.model_copy(update={"replace": section}), secret_key)
+        noisy = own.painted_by(str(path))
     defence = noisy.defence("swap_parameter_noise", diffuse=False)
     return replace(defence, params={"parameter_eps": options.parameter_eps})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,6 +94,14 @@ class OwnReplacement:
         self._anchors = Anchors(config, secret_key)
         self._denoise = denoiser(config)
         self._judges = judge_encoders(config)
+
+    def painted_by(self, generator_path: str) -> OwnReplacement:
+        """Return the same with another generator; who gets which anchor does not change."""
+        section = self._config.replace.model_copy(update={"generator": generator_path})
+        other = copy(self)
+        other._config = self._config.model_copy(update={"replace": section})
+        other._generate = generator(other._config)
+        return other
 
     def unjudged(self, noise: Sequence[float] = ()) -> dict[str, float | None]:
         """Return the variants without a judge: name to noise strength, None for no denoiser.

@@ -169,6 +169,19 @@ def test_quick_is_smaller_in_every_way():
     assert "swap_parameter_noise" in OWN_DEFENCES
 
 
+def test_another_painter_paints_the_same_anchors(monkeypatch):
+    """Noise on a generator's weights changes its sha256, not who gets which anchor."""
+    own = evaluate_ours.OwnReplacement(OWN, KEY)
+    asked = []
+    monkeypatch.setattr(evaluate_ours, "generator", lambda c: asked.append(c) or FromAnchor())
+    other = own.painted_by("noisy.onnx")
+    assert [c.replace.generator for c in asked] == ["noisy.onnx"]
+    crops = np.random.default_rng(1).integers(0, 256, (6, 128, 128, 3), dtype=np.uint8)
+    points = np.repeat(TEMPLATE_PX[None], 6, axis=0)
+    vectors = [o.anchors_of_crops(crops, points, np.random.default_rng(3)) for o in (own, other)]
+    assert np.array_equal(*vectors)
+
+
 def test_the_target_oriented_swap_is_attacked_with_the_anchors_of_ours():
     own = evaluate_ours.OwnReplacement(OWN, KEY)
     crops = np.random.default_rng(1).integers(0, 256, (40, 128, 128, 3), dtype=np.uint8)
