@@ -130,7 +130,7 @@ def _frame_pairs(source: Path, output: Path, n_frames: int) -> Iterator[tuple[in
         shown = iter(after)
         number, image_after = next(shown, (n_source, None))
         for index, image_before in before:
-            # a frame that cannot be decoded is missing in either
+            # frames that cannot be decoded are left out, of either file
             while number < index:
                 number, image_after = next(shown, (n_source, None))
             if number == index and index in wanted and image_after is not None:
@@ -138,6 +138,7 @@ def _frame_pairs(source: Path, output: Path, n_frames: int) -> Iterator[tuple[in
 
 
 def _whole(media: Media) -> AbstractContextManager[Iterable[tuple[int, U8]]]:
+    """Give `(frame index, BGR)` of all frames, however many segments a job would cut."""
     (span,) = media.spans(math.inf)
     return media.images(span)
 

@@ -96,7 +96,17 @@ class OwnReplacement:
         self._judges = judge_encoders(config)
 
     def painted_by(self, generator_path: str) -> OwnReplacement:
-        """Return the same with another generator; who gets which anchor does not change."""
+        """Return the same with another generator; who gets which anchor does not change.
+
+        A bank's appearance is left aside for a generator that it was not measured with, and a
+        defence that only disturbs the weights would be compared by other anchors.
+
+        Args:
+            generator_path: ONNX file; may be gone afterwards.
+
+        Raises:
+            SetupError: it cannot be read.
+        """
         section = self._config.replace.model_copy(update={"generator": generator_path})
         other = copy(self)
         other._config = self._config.model_copy(update={"replace": section})

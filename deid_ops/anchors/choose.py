@@ -29,9 +29,9 @@ anchors each); what is painted lies about a tenth nearer to the person.
 
 What the window itself tells: whoever knows the bank can name the anchor of a face, and then that
 the person lies in the windows around it, as one person in eleven does (258 held-out training faces,
-mean; 3.4 bits a release; for half of them so few lie in all windows that the nearest one in
-`CHOICES_ONE_IN` are taken, 5 bits). The pull it takes away tells more: it points at the person in
-every release, so an attacker could average.
+each alone in view; mean; 3.4 bits a release; for half of them so few lie in all windows that the
+nearest one in `CHOICES_ONE_IN` are taken, 5 bits). The pull it takes away tells more: it points at
+the person in every release, so an attacker could average.
 
 Among the admissible anchors the one with the smallest HMAC-SHA256(key, scope, person, anchor) is
 taken (rendezvous or highest-random-weight hashing, Thaler and Ravishankar 1998). Each anchor has
@@ -161,10 +161,12 @@ def relative_distances(
 ) -> npt.NDArray[np.float64]:
     """Return [m] how far a person lies from each anchor's painted faces, of how far others do.
 
-    Below 1 a painted face points at that person rather than at the others in view.
+    The ratio of the cosine distance to the person and the mean one to the others. Below 1 a painted
+    face points at that person rather than at the others in view.
 
     Args:
-        painted_unit: [m, d] by one encoder.
+        painted_unit: [m, d] an encoder's vectors of the faces painted with each anchor, less the
+            encoder's mean, at unit length; the others likewise.
         person_unit: [d].
         others_unit: [k, d] of those in view at the same time, one or more.
 
