@@ -117,6 +117,9 @@ class ReplaceSection(Section):
     max_blur: float = Field(0.9, gt=0, le=1)
     judge_far: float = Field(1e-2, gt=0, lt=1, description="of the first judge, in the ladder")
     own_far: float = Field(1e-3, gt=0, lt=1, description="of replace.encoder, in the ladder")
+    together_min: float = Field(
+        1.2, ge=1, description="mean distance of both, of these thresholds, that a face keeps"
+    )
 
     @model_validator(mode="after")
     def _needs_landmarks(self) -> ReplaceSection:

@@ -26,7 +26,7 @@ from deid_ops.pipeline.place import place_segment
 from deid_ops.pipeline.settle import settle_segment
 from deid_ops.pipeline.swap import Painter, swap_segment
 from deid_ops.pipeline.trial import ReplaceModels
-from deid_ops.redact.fill import CodeRange, Extent, RedactParams, draw_noise, fill_packed
+from deid_ops.redact.fill import CodeRange, Extent, RedactParams, draw_pattern, fill_packed
 from deid_ops.swap.aim import aim_each
 from deid_ops.swap.conditions import FaceConditions
 from deid_ops.swap.crop import CROP_SIZE_PX, paste_crop
@@ -49,14 +49,15 @@ _BATCH = 32
 
 
 def redact_defence(config: JobConfig) -> Defence:
-    """The job's own redaction, over the whole crop."""
+    """The job's own redaction, over the whole crop, so in the tone of the key."""
     params = RedactParams(method=config.redact.method)
     side = float(CROP_SIZE_PX)
     extent = Extent((0.0, 0.0, side, side), (0, 0, CROP_SIZE_PX, CROP_SIZE_PX))
 
+    codes = CodeRange(0, 255, 256)
+
     def treat(crops: U8, _points: F32, rng: np.random.Generator) -> U8:
-        codes = CodeRange(0, 255, 256)
-        painted = [fill_packed(crop, draw_noise(rng), extent, codes, params) for crop in crops]
+        painted = [fill_packed(None, draw_pattern(rng), extent, codes, params) for _ in crops]
         return np.stack(painted).astype(np.uint8)
 
     return Defence("redact", treat, {"method": config.redact.method})

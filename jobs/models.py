@@ -249,6 +249,7 @@ def ladder_params(config: JobConfig) -> LadderParams:
         noise_strengths=section.noise_strengths,
         other_anchor_share=section.other_anchor_share,
         person_apart_min=section.person_apart_min,
+        together_min=section.together_min,
         steady_share=section.steady_share,
         hidden_window=(section.hidden_min, section.hidden_max),
     )

@@ -1,7 +1,7 @@
 """Puts replacements into a frame, inside their masks only.
 
 Swapped crops are warped into the frame and converted from BGR to the frame's own planes; redacted
-heads are computed on these planes directly. Everything happens on the rectangle around a face:
+heads are painted in these planes directly. Everything happens on the rectangle around a face:
 samples whose pixels have weight 0 keep their bits. A chroma sample changes if one of its luma
 pixels may change, and then with the largest weight among them, so that no original chroma stays
 under a fully replaced pixel.
@@ -10,8 +10,8 @@ Order: redactions from the smallest (farthest) to the largest, then swaps the sa
 track; so the result does not depend on the order of the edits. Where the two overlap the swap is
 seen: what it paints is synthetic and has been judged, so nothing is shown that the redaction hides
 (its soft rim mixes with the redaction, not with the original), and a box that was added for safety
-around a neighbour's doubtful detection does not destroy a good face. Redactions are computed from
-the original frame.
+around a neighbour's doubtful detection does not destroy a good face. Redactions take nothing from
+the frame but the mean of what no edit changes (`compose.tone`).
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ from deid_ops.compose.mask import (
     warp_to_frame,
 )
 from deid_ops.compose.planes import PlaneLayout, layout_of, max_over_footprints, planes_from_bgr
+from deid_ops.compose.tone import tones_around
 from deid_ops.redact.fill import (
     Extent,
     RedactParams,
-    draw_noise,
+    draw_pattern,
     fill_chroma,
     fill_luma,
     fill_packed,
@@ -119,15 +120,19 @@ def compose_frame(frame: Frame, edits: Sequence[FaceEdit], params: ComposeParams
         return ComposedFrame(frame, ())
     layout = layout_of(frame)
     planes = [plane.copy() for plane in frame.planes]
-    regions: list[MaskRegion] = []
+    placed: list[tuple[FaceEdit, MaskRegion]] = []
     for edit in sorted(edits, key=_drawing_order):
-        if isinstance(edit, SwapEdit):
-            region = _draw_swap(planes, frame, layout, edit)
-        else:
-            region = _draw_redaction(planes, frame, layout, edit, params)
+        region = _region_of(edit, frame, layout, params)
         if region is not None:
-            regions.append(region)
-    return ComposedFrame(replace(frame, planes=tuple(planes)), tuple(regions))
+            placed.append((edit, region))
+    regions = tuple(region for _, region in placed)
+    for edit, region in placed:
+        if isinstance(edit, SwapEdit):
+            _draw_swap(planes, frame, layout, edit, region)
+        else:
+            tones = tones_around(frame, layout, region, regions)
+            _draw_redaction(planes, layout, edit, region, tones, params)
+    return ComposedFrame(replace(frame, planes=tuple(planes)), regions)
 
 
 def _drawing_order(edit: FaceEdit) -> tuple[int, float, int]:
@@ -138,40 +143,48 @@ def _drawing_order(edit: FaceEdit) -> tuple[int, float, int]:
     return 1, edit.crop_bgr.shape[0] ** 2 / max(squared_scale, 1e-12), edit.track
 
 
-def _draw_swap(
-    planes: list[Plane], frame: Frame, layout: PlaneLayout, edit: SwapEdit
+def _region_of(
+    edit: FaceEdit, frame: Frame, layout: PlaneLayout, params: ComposeParams
 ) -> MaskRegion | None:
-    matrix = edit.crop_from_frame
-    region = swap_region(matrix, edit.weight, frame.size_wh_px, layout.sub_xy)
-    if region is None:
-        return None
-    patch = warp_to_frame(edit.crop_bgr, matrix, region.box_xyxy_px, repeat_border=True)
+    size, sub = frame.size_wh_px, layout.sub_xy
+    if isinstance(edit, SwapEdit):
+        return swap_region(edit.crop_from_frame, edit.weight, size, sub)
+    return head_region(edit.box_xyxy_px, size, sub, params.head)
+
+
+def _draw_swap(
+    planes: list[Plane], frame: Frame, layout: PlaneLayout, edit: SwapEdit, region: MaskRegion
+) -> None:
+    box = region.box_xyxy_px
+    patch = warp_to_frame(edit.crop_bgr, edit.crop_from_frame, box, repeat_border=True)
     for i, values in enumerate(planes_from_bgr(patch, frame, layout)):
         _blend(planes[i], values, region, layout, i)
-    return region
 
 
 def _draw_redaction(
-    planes: list[Plane], frame: Frame, layout: PlaneLayout, edit: RedactEdit, params: ComposeParams
-) -> MaskRegion | None:
-    region = head_region(edit.box_xyxy_px, frame.size_wh_px, layout.sub_xy, params.head)
-    if region is None:
-        return None
+    planes: list[Plane],
+    layout: PlaneLayout,
+    edit: RedactEdit,
+    region: MaskRegion,
+    tones: Sequence[F32 | None],
+    params: ComposeParams,
+) -> None:
     extent = Extent(head_hull_px(edit.box_xyxy_px, params.head), region.box_xyxy_px)
-    noise = draw_noise(noise_generator(edit.noise_seed))
-    for i, original in enumerate(frame.planes):
-        seen = original[_samples(region, layout.plane_sub_xy(i))]
+    pattern = draw_pattern(noise_generator(edit.noise_seed))
+    for i, (tone, codes) in enumerate(zip(tones, layout.codes, strict=True)):
+        level = None if tone is None else float(tone.mean())
+        values: F32 | float
         if i > 0:
-            values = fill_chroma(seen, i, noise, layout.codes[i], params.redact)
+            values = fill_chroma(level, codes, params.redact)
+        elif layout.packed_bgr:
+            values = fill_packed(tone, pattern, extent, codes, params.redact)
         else:
-            fill = fill_packed if layout.packed_bgr else fill_luma
-            values = fill(seen, noise, extent, layout.codes[i], params.redact)
-        _blend(planes[i], values.astype(np.float32), region, layout, i)
-    return region
+            values = fill_luma(level, pattern, extent, codes, params.redact)
+        _blend(planes[i], values, region, layout, i)
 
 
 def _blend(
-    plane: Plane, values: F32, region: MaskRegion, layout: PlaneLayout, plane_index: int
+    plane: Plane, values: F32 | float, region: MaskRegion, layout: PlaneLayout, plane_index: int
 ) -> None:
     """`plane + weight * (values - plane)`, rounded, in place; exact for weights 0 and 1."""
     sub_xy = layout.plane_sub_xy(plane_index)
@@ -181,8 +194,7 @@ def _blend(
     if plane.ndim == 3:
         weight = weight[..., None]
     old = target.astype(np.float32)
-    step = np.clip(values, codes.low, codes.high)
-    step -= old
+    step = np.clip(np.asarray(values, dtype=np.float32), codes.low, codes.high) - old
     step *= weight
     step += old
     np.rint(step, out=step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,10 +31,14 @@ class FaceDistances:
         return np.asarray(self.to_negation < self.threshold)
 
     @property
+    def nearer(self) -> F32:
+        """Distance to the original or to its negation, whichever is less."""
+        return np.minimum(self.to_original, self.to_negation)
+
+    @property
     def slack(self) -> F32:
         """Distance left to the nearer of the two thresholds; negative where a face matches."""
-        nearer = np.minimum(self.to_original, self.to_negation)
-        return np.asarray(nearer - self.threshold, dtype=np.float32)
+        return np.asarray(self.nearer - self.threshold, dtype=np.float32)
 
 
 def face_distances(original: F32, output: F32, threshold: F32) -> FaceDistances:
@@ -51,6 +56,25 @@ def face_distances(original: F32, output: F32, threshold: F32) -> FaceDistances:
         raise InvariantError(f"face_distances: {len(original)} faces, {len(threshold)} thresholds")
     distance, negated = paired_distances(original, output), paired_distances(original, -output)
     return FaceDistances(distance, negated, np.asarray(threshold, dtype=np.float32))
+
+
+def slack_together(judged: Sequence[FaceDistances], least: float) -> F32:
+    """Return how far faces are beyond what several judges together ask for, `[n]`.
+
+    The mean over the judges of the distance by its threshold, less `least`: a face that is beyond
+    each threshold, but close to all of them, is one that a further encoder may match.
+
+    Args:
+        judged: of the same faces, one for each judge.
+        least: mean ratio that is asked for; 1 asks for no more than single judges do.
+
+    Example:
+        >>> one = FaceDistances(np.float32([0.6]), np.float32([1.4]), np.float32([0.5]))
+        >>> slack_together([one, one], 1.25).round(2).tolist()
+        [-0.05]
+    """
+    ratios = [found.nearer / found.threshold for found in judged]
+    return np.asarray(np.mean(ratios, axis=0) - least, dtype=np.float32)
 
 
 def person_centroid(embeddings: F32) -> F32:

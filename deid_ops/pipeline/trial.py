@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deid_ops.errors import InvariantError
-from deid_ops.judge.distances import FaceDistances, face_distances
+from deid_ops.judge.distances import FaceDistances, face_distances, slack_together
 from deid_ops.judge.ladder import LadderParams, judge_faces
 from deid_ops.pipeline.guards import Guard, columns_of
 from deid_ops.pipeline.swap import Painter, SwappedFaces, embed_crop
@@ -161,8 +161,10 @@ class Trials:
         shown = as_shown(final, self._crop_from_frame[faces])
         seen = np.empty((len(faces), self.original.shape[1]), dtype=np.float32)
         distances = self._distances(faces, shown, seen)
-        slack = np.stack([found.slack for found in distances], axis=1)
-        verdict = judge_faces(slack, self._models.find_again(shown), self._params)
+        slack = [found.slack for found in distances]
+        if len(distances) > 1:
+            slack.append(slack_together(distances, self._params.together_min))
+        verdict = judge_faces(np.stack(slack, axis=1), self._models.find_again(shown), self._params)
         to_original = distances[0].to_original
         return Tried(
             faces, number, base, final, seen, to_original, verdict.accepted, verdict.failure

@@ -1,4 +1,4 @@
-"""Keyed noise: the same face gets the same noise in every retry, an outsider cannot compute it."""
+"""Keyed randomness: a face gets the same in every retry, an outsider cannot compute it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def noise_seed(key: bytes, recording_id: str, track: int, frame_index: int | Non
         recording_id: the recording.
         track: the face's track within its segment; add the segment to `recording_id` where
             segments count their tracks separately.
-        frame_index: None for a noise that stays the same through the track (see `mosaic`).
+        frame_index: None for a pattern that stays the same through the track.
 
     Raises:
         SetupError: the key is too short.

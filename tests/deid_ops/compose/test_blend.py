@@ -108,16 +108,50 @@ def test_only_samples_inside_the_masks_change(pix_fmt):
 
 @pytest.mark.parametrize("pix_fmt", FORMATS)
 def test_a_redacted_head_keeps_no_original_sample_in_its_box(pix_fmt):
-    """Two frames that differ only in noise finer than the cells give the same opaque head."""
-    solid = ComposeParams(redact=RedactParams(method="solid"))
-    edits = [redact(60, 40, 90, 80)]
-    one = compose_frame(noisy_frame(pix_fmt, seed=1), edits, solid).frame
-    two = compose_frame(noisy_frame(pix_fmt, seed=2), edits, solid).frame
+    """Frames that are the same outside the masks are the same under them, for both methods."""
+    edits = [redact(60, 40, 90, 80), redact(85, 60, 120, 100, track=2), swap(20, 20, 40, track=3)]
+    outside, other = noisy_frame(pix_fmt, seed=1), noisy_frame(pix_fmt, seed=2)
+    regions = compose_frame(outside, edits, PARAMS).regions
     sx, sy, _ = FORMATS[pix_fmt]
-    for i, (a, b) in enumerate(zip(one.planes, two.planes, strict=True)):
+    planes = []
+    for i, (kept, new) in enumerate(zip(outside.planes, other.planes, strict=True)):
         step_x, step_y = (sx, sy) if i else (1, 1)
-        head = np.s_[40 // step_y : -(-80 // step_y), 60 // step_x : -(-90 // step_x)]
-        assert np.array_equal(a[head], b[head])
+        mixed = kept.copy()
+        for region in regions:
+            for y, x in np.argwhere(region.inside):
+                at = (region.y0_px + y) // step_y, (region.x0_px + x) // step_x
+                mixed[at] = new[at]
+        planes.append(mixed)
+    assert all((a != b).any() for a, b in zip(planes, outside.planes, strict=True))
+    inside_differs = dataclasses.replace(outside, planes=tuple(planes))
+    for method in ("mosaic", "solid"):
+        params = ComposeParams(redact=RedactParams(method=method))
+        one = compose_frame(outside, edits, params).frame
+        two = compose_frame(inside_differs, edits, params).frame
+        for i, (a, b) in enumerate(zip(one.planes, two.planes, strict=True)):
+            step_x, step_y = (sx, sy) if i else (1, 1)
+            head = np.s_[40 // step_y : -(-80 // step_y), 60 // step_x : -(-90 // step_x)]
+            assert np.array_equal(a[head], b[head])
+
+
+@pytest.mark.parametrize(("pix_fmt", "bright", "dark"), [("yuv420p", 200, 40), ("bgr24", 200, 40)])
+def test_a_mosaic_takes_the_tone_of_the_published_picture_around(pix_fmt, bright, dark):
+    """The left half of the frame is bright, the right one dark; the heads are the reverse."""
+    shown = []
+    for x in (30, 110):
+        frame = noisy_frame(pix_fmt)
+        luma = np.full_like(frame.planes[0], bright)
+        luma[:, 80:] = dark
+        luma[30:90, x - 10 : x + 30] = dark if x < 80 else bright  # less than what is masked
+        frame = dataclasses.replace(frame, planes=(luma, *frame.planes[1:]))
+        done = compose_frame(frame, [redact(x, 40, x + 20, 80)], PARAMS).frame.planes[0]
+        shown.append(float(done[40:80, x : x + 20].mean()))
+    assert shown[0] - shown[1] > 100
+    # a head that fills the frame has nothing around it: a tone of the key
+    full = [redact(-50, -50, 220, 180)]
+    a, b = (compose_frame(noisy_frame(pix_fmt, seed=s), full, PARAMS).frame for s in (1, 2))
+    assert all(np.array_equal(one, two) for one, two in zip(a.planes, b.planes, strict=True))
+    assert a.planes[0].std() > 5
 
 
 @given(
@@ -197,7 +231,7 @@ def test_a_swap_is_seen_over_a_redaction_and_the_order_of_edits_does_not_matter(
 
 def test_nothing_of_the_original_is_seen_where_a_swap_crosses_a_redaction():
     """The rim of a swap mixes with the redaction below it, not with the original."""
-    params = ComposeParams(redact=RedactParams(method="solid"))  # depends on no pixel
+    params = ComposeParams(redact=RedactParams(method="solid"))  # of the key alone
     edits = [swap(40, 30, 60, track=1), redact(50, 40, 80, 80, track=2)]
     first = noisy_frame("yuv420p")
     inverse = tuple(255 - plane for plane in first.planes)

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from deid_ops.errors import InvariantError
-from deid_ops.judge.distances import face_distances, person_centroid, ranked_first_among
+from deid_ops.judge.distances import (
+    FaceDistances,
+    face_distances,
+    person_centroid,
+    ranked_first_among,
+    slack_together,
+)
 from deid_ops.judge.verification import checked_unit_rows
 
 
@@ -43,6 +49,17 @@ def test_slack_is_the_worse_of_both_directions(track):
     judged = face_distances(track, output, np.full(9, 0.4, np.float32))
     assert judged.slack == pytest.approx(np.full(9, -0.4), abs=1e-5)
     assert judged.matches_negation.tolist() == [True] + [False] * 8
+
+
+def test_judges_together_ask_for_more_than_each_alone():
+    """Faces: close to both thresholds, far from one, at the negation, within one threshold."""
+    limits = np.float32([0.5] * 4), np.float32([0.1] * 4)
+    one = FaceDistances(np.float32([0.55, 0.5, 1.5, 0.45]), np.float32([1.4] * 4), limits[0])
+    two = FaceDistances(np.float32([0.11, 0.2, 0.2, 0.3]), np.float32([9, 9, 0.1, 9]), limits[1])
+    assert (one.slack[:3] >= 0).all()
+    assert (two.slack[:3] >= 0).all()
+    together = slack_together([one, two], 1.2)
+    assert together == pytest.approx(np.float32([1.1, 1.5, 1.9, 1.95]) - 1.2, abs=1e-5)
 
 
 def test_wrong_shapes_are_refused(track):

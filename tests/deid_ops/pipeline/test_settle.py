@@ -167,6 +167,19 @@ def test_every_guard_may_refuse():
     assert both.tolist() == [[0, 1, 0, 1, 0]] * 2
 
 
+def test_a_face_near_both_thresholds_is_redacted_although_each_guard_lets_it_pass():
+    """Grey 200 is at 0.5 of either; the thresholds lie at 0.4."""
+    guard = Guard("judge", half_way, 2, calibration(), 1e-3, 0.0)
+    original, ratio = (1, 0, 1, 0), 0.5 / 0.4
+    for least, treatment in ((ratio - 0.05, Treatment.SWAPPED), (ratio + 0.05, Treatment.REDACTED)):
+        outcome = settled(
+            [200] * N, [200] * N, (guard, guard), original, other_anchors=0, together_min=least
+        )
+        assert set(outcome.treatment) == {treatment}
+        alone = settled([200] * N, [200] * N, (guard,), other_anchors=0, together_min=least)
+        assert set(alone.treatment) == {Treatment.SWAPPED}
+
+
 def test_vectors_of_other_guards_are_refused():
     with pytest.raises(InvariantError, match="the guards 2"):
         settled([200] * N, [200] * N, original=(1, 0, 0))
