@@ -32,7 +32,7 @@ from deid_ops.compose.mask import (
     warp_to_frame,
 )
 from deid_ops.compose.planes import PlaneLayout, layout_of, max_over_footprints, planes_from_bgr
-from deid_ops.compose.tone import tones_around
+from deid_ops.compose.tone import tones_of_frame
 from deid_ops.redact.fill import (
     Extent,
     RedactParams,
@@ -126,11 +126,11 @@ def compose_frame(frame: Frame, edits: Sequence[FaceEdit], params: ComposeParams
         if region is not None:
             placed.append((edit, region))
     regions = tuple(region for _, region in placed)
+    tones = tones_of_frame(frame, layout, regions)
     for edit, region in placed:
         if isinstance(edit, SwapEdit):
             _draw_swap(planes, frame, layout, edit, region)
         else:
-            tones = tones_around(frame, layout, region, regions)
             _draw_redaction(planes, layout, edit, region, tones, params)
     return ComposedFrame(replace(frame, planes=tuple(planes)), regions)
 

@@ -1,73 +1,60 @@
-"""Brightness and tint of the published picture around a head, which its mosaic takes over.
+"""Brightness and tint of the published picture, which mosaics take over.
 
 Only samples that no edit of the frame may change are averaged: they are in the published frame as
-they are here, so a mosaic made of them tells nothing that is not shown anyway.
+they are here, so a mosaic made of them tells nothing that is not shown anyway. All heads of a frame
+get the same tone: that of what lies beside a head would say in which light its face is.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from deid_ops.compose.mask import MaskRegion
-from deid_ops.compose.planes import PlaneLayout, max_over_footprints
+from deid_ops.compose.planes import PlaneLayout
 from deid_ops.types import F32, Bool
 from deid_ops.video.frame import Frame
 
-#: Width of the band around a mask, as a share of the mask's size; wide enough for a steady mean.
-BAND = 0.25
-BAND_MIN_PX = 4
+_SAMPLES = 64  # looked at along each axis of a plane; more change the mean by less than a code
 
 
-def tones_around(
-    frame: Frame, layout: PlaneLayout, region: MaskRegion, regions: Sequence[MaskRegion]
+def tones_of_frame(
+    frame: Frame, layout: PlaneLayout, regions: Sequence[MaskRegion]
 ) -> tuple[F32 | None, ...]:
-    """Return the mean samples of the published picture around a mask, for each plane.
+    """Return the mean samples of what is published of a frame, for each plane.
 
     Args:
         frame: the original.
         layout: of its planes.
-        region: the mask.
-        regions: masks of all edits of the frame, this one among them.
+        regions: masks of all its edits.
 
     Returns:
-        For each plane `[1]` codes, `[3]` for packed BGR; None where every sample of the band around
-        the mask may be changed by an edit, or lies outside the frame.
+        For each plane `[1]` codes, `[3]` for packed BGR; None where masks leave nothing.
     """
-    box = _band_px(region, frame.size_wh_px, layout.sub_xy)
-    covered = _covered(box, regions)
     tones: list[F32 | None] = []
     for i, plane in enumerate(frame.planes):
-        sx, sy = layout.plane_sub_xy(i)
-        shown = ~max_over_footprints(covered, (sx, sy))
-        part = plane[box[1] // sy : -(-box[3] // sy), box[0] // sx : -(-box[2] // sx)]
-        samples = part[shown]
+        step_y, step_x = (math.ceil(n / _SAMPLES) for n in plane.shape[:2])
+        shown = _shown(plane.shape[:2], (step_x, step_y), layout.plane_sub_xy(i), regions)
+        samples = plane[::step_y, ::step_x][shown]
         mean = samples.mean(axis=0, dtype=np.float64) if len(samples) else None
         tones.append(None if mean is None else np.atleast_1d(mean).astype(np.float32))
     return tuple(tones)
 
 
-def _band_px(
-    region: MaskRegion, frame_size_wh_px: tuple[int, int], sub_xy: tuple[int, int]
-) -> tuple[int, int, int, int]:
-    """The mask's rectangle with the band around it, cut at the frame, of whole footprints."""
-    x0, y0, x1, y1 = region.box_xyxy_px
-    ends: list[tuple[int, int]] = []
-    for start, stop, sub, size in zip((x0, y0), (x1, y1), sub_xy, frame_size_wh_px, strict=True):
-        band = max(round(BAND * (stop - start)), BAND_MIN_PX)
-        ends.append((max(start - band, 0) // sub * sub, min(-(-(stop + band) // sub) * sub, size)))
-    return ends[0][0], ends[1][0], ends[0][1], ends[1][1]
-
-
-def _covered(box_xyxy_px: tuple[int, int, int, int], regions: Sequence[MaskRegion]) -> Bool:
-    """Pixels of the box that an edit may change."""
-    x0, y0, x1, y1 = box_xyxy_px
-    covered = np.zeros((y1 - y0, x1 - x0), np.bool_)
-    for other in regions:
-        left, top, right, bottom = other.box_xyxy_px
-        a, b, c, d = max(left, x0), max(top, y0), min(right, x1), min(bottom, y1)
-        if a < c and b < d:
-            inside = other.inside[b - top : d - top, a - left : c - left]
-            covered[b - y0 : d - y0, a - x0 : c - x0] |= inside
-    return covered
+def _shown(
+    shape: Sequence[int],
+    step_xy: tuple[int, int],
+    sub_xy: tuple[int, int],
+    regions: Sequence[MaskRegion],
+) -> Bool:
+    """Which of every `step`-th sample lie beside all masks' rectangles; those hold footprints."""
+    rows, columns = (np.arange(0, n, s) for n, s in zip(shape, step_xy[::-1], strict=True))
+    shown = np.ones((len(rows), len(columns)), np.bool_)
+    for region in regions:
+        x0, y0, x1, y1 = region.box_xyxy_px
+        in_rows = (rows >= y0 // sub_xy[1]) & (rows < -(-y1 // sub_xy[1]))
+        in_columns = (columns >= x0 // sub_xy[0]) & (columns < -(-x1 // sub_xy[0]))
+        shown &= ~(in_rows[:, None] & in_columns[None, :])
+    return shown

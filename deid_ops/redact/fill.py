@@ -1,15 +1,13 @@
 """What is painted over a face that is not swapped: a coarse keyed pattern, or a solid tone.
 
 Why there is nothing to invert
-    No sample from under the mask, nor from its soft edge, takes part. A mosaic's mean brightness
-    and tint are those of the published picture around the head (`compose.tone`), so that it does
-    not stand out; what tells its cells apart comes from the key alone. Both are known to whoever
-    has the published clip and the key, and neither depends on the face: what an attacker can learn
-    from a mosaic is that there was a head, where, how large, and what lies beside it.
-    Where nothing of the picture around is published, and with the method `solid`, the tone comes
-    from the key as well.
-    Until now a mosaic showed the noisy mean brightness and tint of the head; before that, every
-    cell its own mean.
+    No sample from under a mask, nor from its soft edge, takes part. A mosaic's mean brightness and
+    tint are those of all that is published of the frame (`compose.tone`), so that it does not stand
+    out; what tells its cells apart comes from the key alone. What an attacker can learn from a
+    mosaic is that there was a head, where and how large.
+    Where nothing of the frame is published, and with the method `solid`, the tone comes from the
+    key as well.
+    At first every cell published its own noisy mean, then the whole head one brightness and tint.
     The mask is opaque over the whole head; its soft edge lies outside (see `compose.mask`).
 
 Convention
@@ -117,7 +115,7 @@ def fill_luma(
     """Return what to paint over a luma or gray plane's part of the head box.
 
     Args:
-        tone: mean code of the published picture around; None where there is nothing of it.
+        tone: mean code of what is published of the frame; None where that is nothing.
         pattern: from `draw_pattern`.
         extent: whole box and visible part; cells belong to the whole box, so a head that is half
             outside shows no more cells of its visible half.
