@@ -75,7 +75,7 @@ class Request:
         manifest_uri: Parquet manifest.
         lake_uri: root of tables and clips.
         config: resolved configuration.
-        secret_key: decides anchors and redaction noise.
+        secret_key: decides anchors and redaction patterns.
         scratch_dir: local folder for downloads and clips in the making.
         command: sub-command, for the `runs` table.
         window: drive dates to take.

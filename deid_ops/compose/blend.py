@@ -41,7 +41,7 @@ from deid_ops.redact.fill import (
     fill_luma,
     fill_packed,
 )
-from deid_ops.redact.noise import noise_generator
+from deid_ops.redact.keyed import seeded_generator
 from deid_ops.types import F32, U8
 from deid_ops.video.frame import Frame
 
@@ -72,12 +72,12 @@ class RedactEdit:
     Attributes:
         track: track of the face.
         box_xyxy_px: `[4]` face box, without margin.
-        noise_seed: from `redact.noise.noise_seed`.
+        pattern_seed: from `redact.keyed.pattern_seed`.
     """
 
     track: int
     box_xyxy_px: F32
-    noise_seed: int
+    pattern_seed: int
 
 
 FaceEdit = SwapEdit | RedactEdit
@@ -170,7 +170,7 @@ def _draw_redaction(
     params: ComposeParams,
 ) -> None:
     extent = Extent(head_hull_px(edit.box_xyxy_px, params.head), region.box_xyxy_px)
-    pattern = draw_pattern(noise_generator(edit.noise_seed))
+    pattern = draw_pattern(seeded_generator(edit.pattern_seed))
     for i, (tone, codes) in enumerate(zip(tones, layout.codes, strict=True)):
         level = None if tone is None else float(tone.mean())
         values: F32 | float

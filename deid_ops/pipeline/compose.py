@@ -11,7 +11,7 @@ import numpy as np
 from deid_ops.compose.blend import ComposeParams, FaceEdit, RedactEdit, SwapEdit, compose_frame
 from deid_ops.compose.proof import n_samples_changed_outside
 from deid_ops.errors import InvariantError
-from deid_ops.redact.noise import noise_seed
+from deid_ops.redact.keyed import pattern_seed
 from deid_ops.types import FaceCrops, FaceTracks, Treatment
 from deid_ops.video.frame import Frame
 
@@ -36,7 +36,7 @@ class ComposeReport:
 
 @dataclass(frozen=True)
 class RedactKey:
-    """What the noise of redacted faces is derived from."""
+    """What the patterns of redacted faces are derived from."""
 
     secret: bytes
     place: str  # recording and segment
@@ -61,7 +61,7 @@ def compose_segment(
         treatment: [n] treatment of each box; a swapped one has a crop.
         crops: accepted replacements.
         params: masks and redaction.
-        key: of the redaction noise.
+        key: of the redaction patterns.
 
     Raises:
         InvariantError: a box lies in a frame that does not exist, a swapped face has no crop, or
@@ -103,7 +103,7 @@ def _edits_by_frame(
             k = crop_of_row[row]
             edit = SwapEdit(track, crops.crops_bgr[k], crops.crop_from_frame[k], crops.weight[k])
         else:
-            seed = noise_seed(key.secret, key.place, track, None if key.steady else frame)
+            seed = pattern_seed(key.secret, key.place, track, None if key.steady else frame)
             edit = RedactEdit(track, np.asarray(tracks.boxes_xyxy_px[row]), seed)
         edits.setdefault(frame, []).append(edit)
     return edits

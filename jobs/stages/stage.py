@@ -35,7 +35,7 @@ class StageContext:
         config: the resolved configuration.
         lake_uri: root of the lake (local path or `s3://`), where staged clips go too.
         run_id: the run that does the work.
-        secret_key: decides anchors and redaction noise; never logged, never stored.
+        secret_key: decides anchors and redaction patterns; never logged, never stored.
         scratch_dir: local folder for downloads and clips being encoded.
         pipeline_fingerprint: names published clips and counts attempts.
     """

@@ -14,14 +14,14 @@ from deid_ops.redact.fill import (
     fill_luma,
     fill_packed,
 )
-from deid_ops.redact.noise import noise_generator, noise_seed
+from deid_ops.redact.keyed import pattern_seed, seeded_generator
 
 KEY = b"k" * 32
 LUMA8, FULL10 = CodeRange(16, 235, 256), CodeRange(0, 1023, 1024)
 
 
 def pattern(key: bytes = KEY, track: int = 3, frame: int | None = None) -> np.ndarray:
-    return draw_pattern(noise_generator(noise_seed(key, "rec", track, frame)))
+    return draw_pattern(seeded_generator(pattern_seed(key, "rec", track, frame)))
 
 
 def whole(width: int, height: int) -> Extent:
@@ -70,12 +70,12 @@ def test_a_pattern_is_keyed_and_repeatable():
     for other in (pattern(b"j" * 32), pattern(track=4), pattern(frame=0)):
         assert not np.array_equal(pattern(), other)
     assert not np.array_equal(pattern(frame=0), pattern(frame=1))
-    assert noise_seed(KEY, "a", 11, None) != noise_seed(KEY, "a1", 1, None)
+    assert pattern_seed(KEY, "a", 11, None) != pattern_seed(KEY, "a1", 1, None)
 
 
 def test_short_keys_are_refused():
     with pytest.raises(SetupError, match="at least 16"):
-        noise_seed(b"short", "rec", 0, None)
+        pattern_seed(b"short", "rec", 0, None)
 
 
 def test_a_steady_pattern_keeps_its_cells_when_the_box_changes_its_proportions():

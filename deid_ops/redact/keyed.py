@@ -12,7 +12,7 @@ from deid_ops.errors import SetupError
 KEY_BYTES_MIN = 16
 
 
-def noise_seed(key: bytes, recording_id: str, track: int, frame_index: int | None) -> int:
+def pattern_seed(key: bytes, recording_id: str, track: int, frame_index: int | None) -> int:
     """Return a 128-bit seed that depends on the secret key and on the place in the recording.
 
     Args:
@@ -33,6 +33,6 @@ def noise_seed(key: bytes, recording_id: str, track: int, frame_index: int | Non
     return int.from_bytes(hmac.digest(key, message, hashlib.sha256)[:16], "big")
 
 
-def noise_generator(seed: int) -> np.random.Generator:
+def seeded_generator(seed: int) -> np.random.Generator:
     """Return the PCG64 stream of a seed."""
     return np.random.Generator(np.random.PCG64(seed))
