@@ -1,7 +1,8 @@
 """Faces of a clip before and after, for `jobs/evaluate_clips.py`.
 
-Faces are detected in the *source*, five points and all, matched with the boxes of the sidecar
-(`OUTPUT.json`, written by `deid run`), and the judges look at the same place of the output.
+Faces are detected in the *source*, five points and all, and matched with the boxes of the sidecar
+(`OUTPUT.json`, written by `deid run`). The judges look at the output where the same detector finds
+the face there, as a searcher would, and, where it finds none, where the source shows it.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class Sampled:
     found: list[bool] = field(default_factory=list)
     covered: list[bool] = field(default_factory=list)  # of every detection, matched or not
     before: dict[str, list[F32]] = field(default_factory=dict)
-    after: dict[str, list[F32]] = field(default_factory=dict)
+    after: dict[str, list[F32]] = field(default_factory=dict)  # where the output shows the face
+    after_in_place: dict[str, list[F32]] = field(default_factory=dict)  # where the source shows it
     faceless: dict[str, list[F32]] = field(default_factory=dict)  # of the source, the face grey
     crops_before: list[U8] = field(default_factory=list)
     crops_after: list[U8] = field(default_factory=list)
@@ -152,8 +154,7 @@ def _sample(
     judges: Sequence[Judge],
     detector: Detector,
 ) -> None:
-    hits, hits_after = detector.detect([before, after])
-    sure = hits.take(hits.score >= _SURE)
+    sure, sure_after = (h.take(h.score >= _SURE) for h in detector.detect([before, after]))
     rows = np.flatnonzero(sidecar.frame == index)
     boxes = sidecar.boxes_xyxy_px[rows]
     sampled.covered.extend((covered_share(sure.boxes_xyxy_px, boxes, 0.35) >= 0.6).tolist())
@@ -161,26 +162,45 @@ def _sample(
     if len(rows) == 0 or len(sure) == 0:
         return
     overlap = iou_matrix(boxes, sure.boxes_xyxy_px)
-    again = iou_matrix(boxes, hits_after.take(hits_after.score >= _SURE).boxes_xyxy_px)
+    again = iou_matrix(boxes, sure_after.boxes_xyxy_px)
     for k, row in enumerate(rows):
         best = int(overlap[k].argmax())
         if overlap[k, best] < _SAME_FACE_IOU:
             continue
         points = sure.landmarks_xy_px[best][None]
+        found = bool(again.shape[1] and again[k].max() >= _SAME_FACE_IOU)
+        found_points = sure_after.landmarks_xy_px[int(again[k].argmax())][None] if found else points
         sampled.track.append(int(sidecar.track[row]))
         sampled.person.append(str(sidecar.person[row]))
         sampled.eye_distance_px.append(float(np.linalg.norm(points[0, 0] - points[0, 1])))
         sampled.swapped.append(bool(sidecar.swapped[row]))
-        sampled.found.append(bool(again.shape[1] and again[k].max() >= _SAME_FACE_IOU))
+        sampled.found.append(found)
         matrix = crop_matrices(points)[0]
         sampled.crops_before.append(warp_crop(before, matrix, READER_SIZE_PX))
         sampled.crops_after.append(warp_crop(after, matrix, READER_SIZE_PX))
-        faceless = without_face(before, matrix)
+        seen = _Seen(points, found_points, without_face(before, matrix))
         for judge in judges:
-            sampled.before.setdefault(judge.name, []).append(judge.embed(before, points)[0])
-            sampled.after.setdefault(judge.name, []).append(judge.embed(after, points)[0])
-            grey = judge.embed(faceless, points)[0]
-            sampled.faceless.setdefault(judge.name, []).append(grey)
+            _embed(sampled, judge, before, after, seen)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Where the judges look at one face, points [1, 5, 2] of either frame, and its surroundings."""
+
+    points: F32
+    points_after: F32
+    faceless: U8
+
+
+def _embed(sampled: Sampled, judge: Judge, before: U8, after: U8, seen: _Seen) -> None:
+    """Add a judge's vectors of one face."""
+    for vectors, image, points in (
+        (sampled.before, before, seen.points),
+        (sampled.after, after, seen.points_after),
+        (sampled.after_in_place, after, seen.points),
+        (sampled.faceless, seen.faceless, seen.points),
+    ):
+        vectors.setdefault(judge.name, []).append(judge.embed(image, points)[0])
 
 
 def without_face(image_bgr: U8, crop_from_frame: F32) -> U8:

@@ -1,19 +1,23 @@
 """Evaluation on clips: the published file against its source, frame by frame.
 
 Independent of the run that made the output: faces are detected again in the *source*, five points
-and all, matched with the boxes of the sidecar (`OUTPUT.json`, written by `deid run`), and judged at
-the same place of the output. Subjects: `source`, `output`, and of the output the `replaced` and the
-`redacted` faces apart where it has both; `surroundings` is the source with grey faces: what hair,
-clothes and light tell of who somebody is among the people of the recording, whatever is painted;
-`source_moved` is the noise of the reader of pose, gaze and expression itself. Faces of one track
-are alike, so intervals allow for tracks (`clustered_rate`; a track is one cluster in all releases),
-and beside every rate stands the rate between different people. Two or three people in view say
-little about ranks; `above_chance` takes those of several clips together.
+and all, matched with the boxes of the sidecar (`OUTPUT.json`, written by `deid run`), and judged
+where the output shows them to the same detector. Subjects: `source`, `output`, and of the output
+the `replaced` and the `redacted` faces apart where it has both; `in_place` is the output judged at
+the source's points, which nobody has who has only the output: they lie off a tilted head, and where
+an encoder sees both faces equally askew, it finds them alike whoever they are; no threshold was
+calibrated for that. `surroundings` is the source with grey faces: what hair, clothes and light tell
+of who somebody is among the people of the recording, whatever is painted; `source_moved` is the
+noise of the reader of pose, gaze and expression itself. Faces of one track are alike, so intervals
+allow for tracks (`clustered_rate`; a track is one cluster in all releases), and beside every rate
+stands the rate between different people. Two or three people in view say little about ranks;
+`above_chance` takes those of several clips together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +96,10 @@ def _identity(
             figures += compared.averaged(subject, name, far, rows)
         figures += ranks.figures(subject, name) if ranks else []
     if swapped.any():
+        in_place = ComparedFaces(sampled, judge, sampled.after_in_place)
+        for far in fars:
+            held = in_place.verification("in_place", name, far, everyone)
+            figures += (replace(figure, bar=None) for figure in held)
         faceless = ComparedFaces(sampled, judge, sampled.faceless)
         ranks = faceless.ranked(swapped)
         figures += ranks.figures("surroundings", name) if ranks else []

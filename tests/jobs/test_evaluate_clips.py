@@ -162,6 +162,35 @@ def test_swapped_people_are_each_others_chance(source, judge, tmp_path):
     assert found["rank1_in_recording", "output"].estimate.value == 0
 
 
+class FindsMovedSquares(SquareDetector):
+    """Finds the squares of the second picture 8 px further to the right."""
+
+    def detect(self, images_bgr):
+        first, second = super().detect(images_bgr)
+        moved = np.float32([8, 0])
+        boxes = second.boxes_xyxy_px + np.tile(moved, 2)
+        return [first, Detections(boxes, second.landmarks_xy_px + moved, second.score)]
+
+
+def test_the_output_is_judged_where_it_shows_the_face(source, judge, tmp_path):
+    def moved(image):
+        return np.concatenate([image[:12], np.roll(image[12:], 8, axis=1)])
+
+    images = frames(lambda f: (texture(1), texture(2)))
+    output = sidecar(write(tmp_path / "o.mp4", (moved(image) for image in images)), "swapped")
+    figures, _ = evaluate_clip(source, [output], [judge], FindsMovedSquares(), None, (1e-3,), 6)
+    rates = {f.subject: f for f in figures if f.metric == "match_original_far_0.001"}
+    assert rates["output"].estimate.value == 1
+    assert rates["in_place"].estimate.value < 0.5  # the encoder sees them cut differently
+    assert (rates["output"].bar, rates["in_place"].bar) == (0.005, None)
+    # where nothing is found in the output, it is judged in place
+    flat = np.full((SIDE, SIDE, 3), 30, np.uint8)
+    hidden = sidecar(write(tmp_path / "h.mp4", frames(lambda f: (flat, texture(1)))), "swapped")
+    found = measure(source, hidden, judge)
+    assert found["found_again", "output"].estimate.value == 0.5
+    assert found["match_original_far_0.001", "output"].estimate.n == 12
+
+
 def test_what_the_surroundings_tell_stands_beside_it(source, judge, tmp_path):
     """The corners of the squares stay in view whatever is painted, and tell who is who."""
     output = sidecar(
@@ -216,7 +245,7 @@ def test_faces_of_one_treatment_are_not_printed_twice(source, judge, tmp_path):
         write(tmp_path / "o.mp4", frames(lambda f: (texture(3), texture(4)))), "swapped"
     )
     found = {s for _, s in measure(source, output, judge)}
-    assert found == {"source", "output", "surroundings"}
+    assert found == {"source", "output", "in_place", "surroundings"}
 
 
 def test_releases_of_one_source_are_pooled(source, judge, tmp_path):
