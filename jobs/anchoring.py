@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
@@ -43,6 +44,46 @@ class AnchorSet:
     distance: float
 
 
+class _PaintedView:
+    """How an encoder sees the faces painted with each anchor, and where it is to see them.
+
+    Args:
+        encoder: its name in the calibration.
+        painted: [m, g] its vectors of these faces.
+        of: picks its vector of a person.
+        window: of the distance to the person.
+        hidden_window: of that distance by the mean one to others in view; a least of 0 asks for
+            nothing.
+    """
+
+    def __init__(
+        self,
+        encoder: str,
+        painted: F32,
+        of: Callable[[PersonViews], F32 | None],
+        window: tuple[float, float],
+        hidden_window: tuple[float, float],
+    ) -> None:
+        self.of, self._encoder = of, encoder
+        self._painted_unit = _centred_unit(encoder, painted)
+        self._window, self._hidden_window = window, hidden_window
+
+    def distances(
+        self, person: PersonViews, others: Sequence[PersonViews]
+    ) -> Iterator[tuple[F64, tuple[float, float]]]:
+        """Yield what is asked of the anchors: [m] each one's distance, and its window."""
+        vector = self.of(person)
+        if vector is None:
+            return
+        unit = _centred_unit(self._encoder, vector[None])[0]
+        yield 1.0 - self._painted_unit @ unit, self._window
+        of_others = [v for v in map(self.of, others) if v is not None]
+        if of_others and self._hidden_window[0] > 0:
+            others_unit = _centred_unit(self._encoder, np.stack(of_others))
+            relative = relative_distances(self._painted_unit, unit, others_unit)
+            yield relative, self._hidden_window
+
+
 class Anchors:
     """The bank with the policy of the configuration.
 
@@ -54,7 +95,7 @@ class Anchors:
     def __init__(self, config: JobConfig, secret_key: bytes) -> None:
         self.bank: AnchorBank = anchor_bank(config)
         section = config.anchors
-        self._limits = ChoiceLimits(
+        limits = self._limits = ChoiceLimits(
             (section.window_min, section.window_max),
             (section.appearance_min, section.appearance_max),
             (section.own_appearance_min, section.own_appearance_max),
@@ -64,10 +105,14 @@ class Anchors:
         )
         self._further = config.replace.other_anchors
         self._key = secret_key
-        self._painted_unit: dict[str, F32] = {}  # [m, g] centred, of the first judge and our own
+        self._views: tuple[_PaintedView, ...] = ()
         if (seen := _usable_appearance(self.bank, config)) is not None:
-            views = {seen.encoder: seen.judged, OWN_ENCODER: seen.own}
-            self._painted_unit = {name: _centred_unit(name, v) for name, v in views.items()}
+            far, own_far = limits.appearance_window, limits.own_appearance_window
+            hidden, own_hidden = limits.hidden_window, limits.own_hidden_window
+            self._views = (
+                _PaintedView(seen.encoder, seen.judged, attrgetter("guard_unit"), far, hidden),
+                _PaintedView(OWN_ENCODER, seen.own, attrgetter("own_unit"), own_far, own_hidden),
+            )
 
     def choose(
         self,
@@ -123,28 +168,10 @@ class Anchors:
 
     def _outside(self, person: PersonViews, others: Sequence[PersonViews]) -> F64 | None:
         """Return [m] how far outside of their windows the faces painted with each anchor lie."""
-        if not self._painted_unit or person.own_unit is None or person.guard_unit is None:
+        if not self._views or any(view.of(person) is None for view in self._views):
             return None
-        limits = self._limits
-        asked = (
-            (person.guard_unit, [o.guard_unit for o in others if o.guard_unit is not None],
-             limits.appearance_window, limits.hidden_window),
-            (person.own_unit, [o.own_unit for o in others if o.own_unit is not None],
-             limits.own_appearance_window, limits.own_hidden_window),
-        )  # fmt: skip
-        distances: list[F64] = []
-        windows: list[tuple[float, float]] = []
-        for (name, painted), (vector, of_others, far, hidden) in zip(
-            self._painted_unit.items(), asked, strict=True
-        ):
-            unit = _centred_unit(name, vector[None])[0]
-            distances.append(1.0 - painted @ unit)
-            windows.append(far)
-            if of_others and hidden[0] > 0:
-                others_unit = _centred_unit(name, np.stack(of_others))
-                distances.append(relative_distances(painted, unit, others_unit))
-                windows.append(hidden)
-        return outside_windows(distances, windows)
+        asked = [pair for view in self._views for pair in view.distances(person, others)]
+        return outside_windows([d for d, _ in asked], [window for _, window in asked])
 
     def of_tracks(self, row: Row) -> F32:
         """Return the first anchor of every track of a linked row, [t, d]; zeros where none is."""
