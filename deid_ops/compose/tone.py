@@ -17,7 +17,7 @@ from deid_ops.compose.planes import PlaneLayout
 from deid_ops.types import F32, Bool
 from deid_ops.video.frame import Frame
 
-_SAMPLES = 64  # looked at along each axis of a plane; more change the mean by less than a code
+_SAMPLES = 64  # looked at along each axis of a plane: enough for a mean good to about a code
 
 
 def tones_of_frame(
