@@ -22,7 +22,7 @@ from deid_ops.identity.vectors import unit_rows
 from deid_ops.types import F32, F64
 from jobs.config import JobConfig
 from jobs.models import OWN_ENCODER, anchor_bank, calibration_file, judge_name
-from jobs.rows import Row
+from jobs.rows import Row, further_anchors
 from jobs.weights import sha256_of
 
 log = logging.getLogger("deid.anchors")
@@ -183,16 +183,12 @@ class Anchors:
 
     def chooser(self, row: Row) -> Callable[[int, int], F32 | None]:
         """Return `(track, anchor number) -> vector` for a linked row."""
-        first = row["track_anchor_id"]
-        further = row["track_other_anchor_ids"].reshape(len(first), -1) if len(first) else None
+        options = np.column_stack([row["track_anchor_id"], further_anchors(row)])
 
         def anchor_of_track(track: int, number: int) -> F32 | None:
-            options = [int(first[track])]
-            if further is not None:
-                options += [int(a) for a in further[track]]
-            if number >= len(options) or options[number] < 0:
+            if number >= options.shape[1] or options[track, number] < 0:
                 return None
-            vector: F32 = self.bank.vectors_unit[options[number]]
+            vector: F32 = self.bank.vectors_unit[options[track, number]]
             return vector
 
         return anchor_of_track

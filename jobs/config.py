@@ -173,6 +173,7 @@ class RaySection(Section):
     detect: PoolSection = PoolSection()
     track: PoolSection = PoolSection()
     swap: PoolSection = PoolSection()
+    trial: PoolSection = PoolSection()
     diffuse: PoolSection = PoolSection()
     compose: PoolSection = PoolSection()
     audit: PoolSection = PoolSection()

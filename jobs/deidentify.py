@@ -1,4 +1,4 @@
-"""The job: plan, find, link, commit, replace, commit, wave by wave.
+"""The job: plan, then wave by wave (`jobs/wave.py`) find, link, try and replace.
 
 `deid nightly`, `deid backfill run`, the demo and the tests are this function with another request.
 The lake is the checkpoint: a unit with the same id and fingerprint is not done again, and the
@@ -29,30 +29,20 @@ from jobs.fingerprint import (
     sha256_text,
     versions_json,
 )
-from jobs.lake.commits import acquire_lease, append, append_all
+from jobs.lake.commits import acquire_lease
 from jobs.lake.resume import done_units, found_tracks
 from jobs.lake.tables import Lake
-from jobs.linking import link_wave
+from jobs.lake.writer import RunWriter
 from jobs.models import weights_in_use
 from jobs.openlineage import emit
 from jobs.plan import Window, plan_recording, read_manifest, waves
-from jobs.records import (
-    RunFacts,
-    identity_records,
-    linked_row,
-    no_faces_record,
-    quarantine_record,
-    segment_record,
-    track_records,
-)
+from jobs.records import GPU_STAGES, RunFacts
 from jobs.rows import Row
 from jobs.runners import InlineRunner, RayRunner, Runner
 from jobs.sources import SourceCache
-from jobs.stages.find import FIND
-from jobs.stages.output import REPLACE
 from jobs.stages.stage import StageContext
+from jobs.wave import WaveJob
 from schemas.fields import SEGMENT_STATUS
-from schemas.tables import TABLE_BY_NAME
 
 #: Reasons that may be gone the next night, so that the recording is tried again every run.
 TRANSIENT = frozenset(("source_missing", "source_denied", "truncated_transfer"))
@@ -149,7 +139,6 @@ class _Run:
         self.weights = weights_in_use(request.config)
         self.lake = Lake(request.lake_uri)
         self.lake.ensure()
-        self.seq = 0
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.planned = self._plan()
@@ -157,6 +146,7 @@ class _Run:
         if request.found_only:
             self.planned = self._with_found_faces(self.planned)
         self.lease = acquire_lease(self.lake, self.facts.plan_id, self.run_id)
+        self.writer = RunWriter(self.lake, self.lease)
 
     def work(self) -> Summary:
         """Treat wave after wave of what the lake does not hold yet."""
@@ -166,9 +156,9 @@ class _Run:
         self._record("started", None)
         self._tell("planned", planned=len(self.planned), done_before=self.counts["done"])
         if todo:
-            runner = self._runner()
+            runner, job = self._runner(), self._wave_job()
             for wave in waves(todo, self.request.config.ray.wave_segments):
-                self._treat(wave, runner)
+                self._count(job.treat(wave, runner))
         return self._finish()
 
     def _plan(self) -> list[Row]:
@@ -185,7 +175,7 @@ class _Run:
 
     def _facts(self) -> RunFacts:
         config, key = self.request.config, self.request.secret_key
-        pools = (getattr(config.ray, s) for s in ("detect", "swap", "diffuse", "audit"))
+        pools = (getattr(config.ray, stage) for stage in GPU_STAGES)
         return RunFacts(
             run_id=self.run_id,
             plan_id=plan_id(row["unit_id"] for row in self.planned),
@@ -230,69 +220,23 @@ class _Run:
             return InlineRunner(context)
         return RayRunner(context, self.request.ray_address)
 
-    def _treat(self, wave: list[Row], runner: Runner) -> None:
-        """Find, link, commit, replace, commit."""
-        linked, refused = self._find(wave, runner)
-        finished = [*refused]
-        for row in runner.map(linked, REPLACE):
-            finished.append(row)
-            facts = {name: row[name] for name in ("status", "reason")}
-            self._tell("unit", unit=row["unit_id"], seconds=row["duration_s"], **facts)
-        if len(finished) != len(wave):
-            raise InvariantError(f"wave of {len(wave)} units ended with {len(finished)}")
-        self._commit(finished)
-
-    def _find(self, wave: list[Row], runner: Runner) -> tuple[list[Row], list[Row]]:
-        """Return linked rows and refused rows; commits what was found now."""
-        held: dict[str, list[Row]] = {}
-        stored = found_tracks(
-            self.lake, (row["unit_id"] for row in wave), self.facts.find_fingerprint
+    def _wave_job(self) -> WaveJob:
+        return WaveJob(
+            self.request.config,
+            self.request.secret_key,
+            self.facts,
+            self.lake,
+            self.writer,
+            self.planned,
+            self.started_at,
+            self._tell,
         )
-        for found in stored.to_pylist():
-            held.setdefault(found["unit_id"], []).append(found)
-        linked = [
-            linked_row(row, [f for f in held[row["unit_id"]] if f["track"] >= 0])
-            for row in wave
-            if row["unit_id"] in held
-        ]
-        refused = [row for row in wave if row["status"] != "ok"]
-        fresh = [r for r in wave if r["status"] == "ok" and r["unit_id"] not in held]
-        tracked: list[Row] = []
-        for row in runner.map(fresh, FIND):
-            (tracked if row["status"] == "ok" else refused).append(row)
-            self._tell("found", unit=row["unit_id"], status=row["status"])
-        new = link_wave(tracked, self.request.config, self.request.secret_key)
-        self._commit_found(new)
-        return linked + new, refused
 
-    def _commit_found(self, linked: Sequence[Row]) -> None:
-        records: list[Row] = []
-        for row in linked:
-            tracks = list(track_records(row, self.facts, "found"))
-            records += tracks or [no_faces_record(row, self.facts)]
-        if records:
-            self.seq += 1
-            append(
-                self.lake, self.lease, "tracks", TABLE_BY_NAME["tracks"].table(records), self.seq
-            )
-
-    def _commit(self, finished: Sequence[Row]) -> None:
-        tables: dict[str, list[Row]] = {
-            "segments": [], "tracks": [], "identity_audit": [], "quarantine": [],
-        }  # fmt: skip
-        for row in finished:
-            record = segment_record(row, self.facts, self.started_at)
-            tables["segments"].append(record)
-            self.counts[record["status"]] += 1
-            if record["status"] == "published":
-                tables["tracks"] += track_records(row, self.facts, "treated")
-                tables["identity_audit"] += identity_records(row, self.facts)
-            else:
-                tables["quarantine"].append(quarantine_record(row, self.facts))
-                self.reasons[record["reason"]] += 1
-        self.seq += 1
-        batch = {name: TABLE_BY_NAME[name].table(rows) for name, rows in tables.items()}
-        append_all(self.lake, self.lease, batch, self.seq)
+    def _count(self, segments: Sequence[Row]) -> None:
+        """Count what a wave has committed."""
+        self.counts.update(record["status"] for record in segments)
+        refused = (record for record in segments if record["status"] == "quarantined")
+        self.reasons.update(record["reason"] for record in refused)
         counts = {name: self.counts[name] for name in ("published", "quarantined")}
         self._tell("committed", total=self.counts["planned"], **counts)
 
@@ -356,8 +300,7 @@ class _Run:
             "finished_at": None if status == "started" else now,
             "committed_at": now,
         }
-        self.seq += 1
-        append(self.lake, self.lease, "runs", TABLE_BY_NAME["runs"].table([row]), self.seq)
+        self.writer.append("runs", [row])
         try:
             emit(self.lake, row, what_failed)
         except RetryableError as error:

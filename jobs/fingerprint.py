@@ -38,7 +38,7 @@ _NOT_IN_PLAN = ("denoiser", "noise_strengths", "judge_far", "attributes")
 _OFFLINE_PACKAGES = ("train", "attacks", "metrics", "models")
 
 #: Modules of `jobs` beside the stages that a published byte depends on (a test finds new ones).
-DECIDING_MODULES = ("anchoring", "linking", "media", "models", "publish", "rows")
+DECIDING_MODULES = ("anchoring", "linking", "media", "models", "publish", "recurring", "rows")
 
 
 def digest(*parts: str, length: int = 32) -> str:

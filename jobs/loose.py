@@ -23,8 +23,7 @@ from jobs.fingerprint import digest, pipeline_fingerprint
 from jobs.linking import link_wave
 from jobs.models import weights_in_use
 from jobs.plan import plan_recording
-from jobs.records import shown_anchor
-from jobs.rows import Row, tracks_from_row
+from jobs.rows import Row, shown_anchor, tracks_from_row
 from jobs.runners import InlineRunner
 from jobs.sources import SourceCache
 from jobs.stages.find import FIND

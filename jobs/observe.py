@@ -8,6 +8,7 @@ event          fields                                              when
 `indexed`      `done`, `total`                                     a recording's index was read
 `planned`      `planned`, `done_before`                            the plan is complete
 `found`        `unit`, `status`                                    the find pass of a unit ended
+`tried`        `unit`, `status`                                    anchors were tried on a unit
 `unit`         `unit`, `status`, `reason`, `seconds`               a unit ended
 `committed`    `published`, `quarantined`, `total`                 a wave is in the lake
 =============  ==================================================  ===============================

@@ -14,7 +14,7 @@ import numpy as np
 
 from deid_ops.errors import InvariantError
 from deid_ops.types import BoxOrigin, FaceTracks, Treatment
-from jobs.rows import Row, tracks_from_row
+from jobs.rows import Row, further_anchors, shown_anchor, tracks_from_row
 
 _WHERE = ("recording_id", "drive_id", "drive_date", "fleet", "vehicle_id", "camera")
 
@@ -25,7 +25,7 @@ _TRACK_ARRAYS = (
 )  # fmt: skip
 
 #: Stages that hold a GPU where the pools ask for one.
-GPU_STAGES = ("detect", "swap", "diffuse", "audit")
+GPU_STAGES = ("detect", "swap", "trial", "diffuse", "audit")
 
 
 @dataclass(frozen=True)
@@ -128,16 +128,16 @@ def track_records(row: Row, run: RunFacts, state: str) -> Iterator[Row]:
     for track in range(tracks.n_tracks):
         rows = np.flatnonzero(tracks.track == track)
         part = tracks.take(rows)
-        anchors = row["track_anchor_id"]
         # A repaired box belongs to a track of its own that no person was linked to.
         linked = track < len(row["track_person_id"])
+        anchor = shown_anchor(row, track) if linked else -1
         yield {name: row[name] for name in _WHERE} | track_row_of(part, run) | {
             "unit_id": row["unit_id"],
             "track": track,
             "state": state,
             "pipeline_fingerprint": run.pipeline_fingerprint if state == "treated" else None,
             "person_id": row["track_person_id"][track] if linked else "",
-            "anchor_id": str(int(anchors[track])) if linked and anchors[track] >= 0 else "",
+            "anchor_id": str(anchor) if anchor >= 0 else "",
             **_anchor_facts(row, track if linked else None),
             "face_seconds": float(len(part) * seconds_per_frame),
             "treatment": treatments[rows].tolist(),
@@ -236,28 +236,13 @@ def identity_records(row: Row, run: RunFacts) -> Iterator[Row]:
         }  # fmt: skip
 
 
-def shown_anchor(row: Row, track: int) -> int:
-    """Return the row of the anchor bank that a track shows; -1 where it has none.
-
-    The ladder may have given it another than the person's first.
-    """
-    number = int(row["track_anchor_number"][track])
-    return int(row["track_anchor_id"][track] if number == 0 else _others(row, track)[number - 1])
-
-
-def _others(row: Row, track: int) -> list[int]:
-    """Return the track's further anchors in order of choice."""
-    ids = np.asarray(row["track_other_anchor_ids"]).reshape(len(row["track_anchor_id"]), -1)
-    return [int(anchor) for anchor in ids[track]]
-
-
 def _anchor_facts(row: Row, track: int | None) -> Row:
     if track is None:
         return {"anchor_distance": None, "other_anchor_ids": []}
     distance = float(row["track_anchor_distance"][track])
     return {
         "anchor_distance": distance if distance >= 0 else None,
-        "other_anchor_ids": _others(row, track),
+        "other_anchor_ids": further_anchors(row)[track].tolist(),
     }
 
 

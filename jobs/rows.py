@@ -19,7 +19,7 @@ from deid_ops.errors import InputError
 from deid_ops.swap.conditions import FaceConditions
 from deid_ops.swap.contract import N_STRENGTHS
 from deid_ops.swap.layout import N_POINTS
-from deid_ops.types import FaceCrops, Faces, FaceTracks, Span
+from deid_ops.types import I32, FaceCrops, Faces, FaceTracks, Span
 from schemas.columns import Column, Edge
 from schemas.edges import SEGMENT
 
@@ -181,6 +181,24 @@ def conditions_from_row(row: Mapping[str, Any]) -> FaceConditions:
     k = len(row["crop_row"])
     points = row["told_points_px"].reshape(k, N_POINTS, 2)
     return FaceConditions(points, row["told_detail_rms"].reshape(k, N_STRENGTHS))
+
+
+def further_anchors(row: Row) -> I32:
+    """Return the anchors of each track besides the first, in order of choice, [t, n]; -1: none."""
+    ids = np.array(row["track_other_anchor_ids"], dtype=np.int32)
+    n_tracks = len(row["track_anchor_id"])
+    return ids.reshape(n_tracks, -1) if n_tracks else ids.reshape(0, 0)
+
+
+def shown_anchor(row: Row, track: int) -> int:
+    """Return the row of the anchor bank that a track shows; -1 where it has none.
+
+    The ladder may have given it another than the person's first.
+    """
+    number = int(row["track_anchor_number"][track])
+    return int(
+        row["track_anchor_id"][track] if number == 0 else further_anchors(row)[track, number - 1]
+    )
 
 
 def add_seconds(pairs: Iterable[tuple[str, float]], name: str, seconds: float) -> Any:

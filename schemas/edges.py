@@ -113,7 +113,7 @@ TRACK_VECTORS = (
     Column("guard_dim", INT32, "Values of one judge's vector."),
 )
 
-PERSONS = (
+TRACK_PERSONS = (
     Column("track_person_id", _S, "Person of each track within the identity scope."),
     Column("track_anchor_id", _I, "Row of the anchor bank; -1: none admissible."),
     Column("track_other_anchor_ids", _I, "Further anchors of each track, as many for each; -1."),
@@ -123,6 +123,10 @@ PERSONS = (
         "Which of its anchors a track shows: 0 the first, n the n-th further.",
     ),
     Column("track_anchor_distance", _F, "Cosine distance of anchor and person; -1: unknown."),
+)
+
+PERSONS = (
+    *TRACK_PERSONS,
     Column("box_treatment", _S, "Treatment of each box: planned, then final."),
     Column("box_reason", _S, "Reason of the treatment."),
 )
@@ -195,6 +199,9 @@ SWAPPED = Edge(
     "Generated crops, what was told of the originals, and the judge's vectors of them.",
     SEGMENT + BOXES + PERSONS + CROPS + TOLD + JUDGED_ORIGINALS,
 )
+TRIED = Edge(
+    "tried", "Which anchor suits who is seen in several segments.", SEGMENT + TRACK_PERSONS
+)
 DIFFUSED = Edge(
     "diffused",
     "Final crops and treatments.",
@@ -215,7 +222,7 @@ PUBLISHED = Edge(
 )
 
 EDGES = (
-    PLANNED, DETECTED, TRACKED, LINKED, SWAPPED, DIFFUSED, COMPOSED, AUDIT_DONE, PUBLISHED,
+    PLANNED, DETECTED, TRACKED, LINKED, SWAPPED, TRIED, DIFFUSED, COMPOSED, AUDIT_DONE, PUBLISHED,
 )  # fmt: skip
 
 #: The only edges on which biometric data may travel.

@@ -1,4 +1,8 @@
-"""Diffuse every generated crop, judge it against its original, and walk the ladder."""
+"""Diffuse every generated crop, judge it against its original, and walk the ladder.
+
+Whoever is seen in several segments gets an anchor beforehand (`anchors_for`), tried on some faces
+of one segment; the ladder of each segment then has no other to give, and nobody changes face.
+"""
 
 from __future__ import annotations
 
@@ -51,10 +55,7 @@ def settle_segment(
     Raises:
         InvariantError: the originals were seen by other guards than the models'.
     """
-    trials = Trials(swapped, tracks, anchor_of_track, models, params)
-    person = person_of_track[trials.track]
-    n_persons = int(person_of_track.max(initial=-1)) + 1
-    ladder = _Ladder(swapped, person, n_persons, trials, models, params)
+    ladder = _Ladder(swapped, tracks, person_of_track, anchor_of_track, models, params)
     if len(swapped.crops):
         ladder.start()
         ladder.move_persons()
@@ -79,8 +80,38 @@ def settle_segment(
         ladder.distance[kept],
         tuple(treatment for treatment, _ in outcome),
         tuple(reason for _, reason in outcome),
-        ladder.anchor_number_of_persons()[person_of_track],
+        ladder.anchor_number_of_tracks(),
     )
+
+
+def anchors_for(
+    swapped: SwappedFaces,
+    tracks: FaceTracks,
+    person_of_track: I32,
+    anchor_of_track: AnchorOfTrack,
+    models: ReplaceModels,
+    params: LadderParams,
+) -> I32:
+    """Return which of its anchors [t] each track should show, by the faces given.
+
+    As `settle_segment` moves persons, without settling anything.
+
+    Args:
+        swapped: some faces of the segment, painted with their first anchors.
+        tracks: all boxes of the segment.
+        person_of_track: [t] numbers; tracks of one person get one anchor.
+        anchor_of_track: whom a track may show, the same for all tracks of a person.
+        models: what is called.
+        params: limits and tries.
+
+    Raises:
+        InvariantError: the originals were seen by other guards than the models'.
+    """
+    ladder = _Ladder(swapped, tracks, person_of_track, anchor_of_track, models, params)
+    if len(swapped.crops):
+        ladder.start()
+        ladder.move_persons()
+    return ladder.anchor_number_of_tracks()
 
 
 class _Ladder:
@@ -89,17 +120,20 @@ class _Ladder:
     def __init__(
         self,
         swapped: SwappedFaces,
-        person: I32,
-        n_persons: int,
-        trials: Trials,
+        tracks: FaceTracks,
+        person_of_track: I32,
+        anchor_of_track: AnchorOfTrack,
         models: ReplaceModels,
         params: LadderParams,
     ) -> None:
         n = len(swapped.crops)
-        self._trials, self._guards, self._params = trials, models.guards, params
-        self._original, self._person = trials.original, person
-        self._n_persons = n_persons
-        self._people = person_means(models.guards, self._original, person, n_persons)
+        self._trials = Trials(swapped, tracks, anchor_of_track, models, params)
+        self._guards, self._params = models.guards, params
+        self._person_of_track = person_of_track
+        self._original = self._trials.original
+        self._person = person_of_track[self._trials.track]
+        self._n_persons = int(person_of_track.max(initial=-1)) + 1
+        self._people = person_means(models.guards, self._original, self._person, self._n_persons)
         self._base = np.array(swapped.crops.crops_bgr)
         self._anchor_number = np.zeros(n, dtype=np.int32)
         self._seen = np.array(self._original)  # the guards' vectors of what stands there now
@@ -161,11 +195,11 @@ class _Ladder:
         for face in np.flatnonzero(faces):
             self.accepted_in[face], self.failure[face] = None, cause
 
-    def anchor_number_of_persons(self) -> I32:
-        """Return the number of the anchor of every person [p]; 0 for somebody without a face."""
+    def anchor_number_of_tracks(self) -> I32:
+        """Return the number of its person's anchor, [t]; 0 for somebody without a face."""
         numbers = np.zeros(self._n_persons, dtype=np.int32)
         numbers[self._person] = self._anchor_number
-        return numbers
+        return np.asarray(numbers[self._person_of_track], dtype=np.int32)
 
     def _accepted(self) -> Bool:
         return np.array([a is not None for a in self.accepted_in], dtype=np.bool_)

@@ -1,4 +1,7 @@
-"""The first half of the replace pass: `swap` and `diffuse`. Here faces get their treatment."""
+"""The first half of the replace pass: `swap` and `diffuse`. Here faces get their treatment.
+
+Before it, `swap` and `trial` run on some faces of who is seen in several segments.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ import numpy as np
 from deid_ops.diffuse.noise import SECRET_BYTES, TrackNoise
 from deid_ops.judge.ladder import gate_faces
 from deid_ops.pipeline.guards import Guard, embed_for
-from deid_ops.pipeline.settle import settle_segment
+from deid_ops.pipeline.settle import anchors_for, settle_segment
 from deid_ops.pipeline.swap import SwappedFaces, swap_segment
-from deid_ops.pipeline.trial import ReplaceModels
+from deid_ops.pipeline.trial import AnchorOfTrack, ReplaceModels
 from deid_ops.swap.crop import CROP_SIZE_PX
-from deid_ops.types import F32, FaceCrops, FaceTracks, Reason, Treatment
+from deid_ops.types import F32, I32, FaceCrops, FaceTracks, Reason, Treatment
 from jobs.anchoring import Anchors
 from jobs.config import JobConfig
 from jobs.media import open_media
@@ -41,9 +44,10 @@ from jobs.rows import (
 )
 from jobs.sources import SourceCache
 from jobs.stages.stage import Stage, StageContext
-from schemas.edges import BOXES, DIFFUSED, LINKED, PERSONS, SWAPPED
+from schemas.edges import BOXES, DIFFUSED, LINKED, PERSONS, SWAPPED, TRACK_PERSONS, TRIED
 
 _CARRIED = tuple(c.name for c in BOXES + PERSONS)
+_OF_TRACKS = tuple(c.name for c in TRACK_PERSONS)
 
 
 class Swap:
@@ -86,8 +90,8 @@ class Swap:
         )
 
 
-class Diffuse:
-    """Fresh noise, one denoising step, the guards, the ladder."""
+class _OnTheLadder:
+    """What `trial` and `diffuse` share: generator, denoiser, guards, limits and anchors."""
 
     def __init__(self, context: StageContext) -> None:
         config = context.config
@@ -107,23 +111,40 @@ class Diffuse:
 
         self._models = ReplaceModels(generate, diffuse, FindAgain(config), _guards(config))
 
-    def __call__(self, row: Row) -> Row:
-        """Replace the planned treatments by final ones; keep accepted crops only."""
-        tracks, crops = tracks_from_row(row), crops_from_row(row)
-        kept = segment_part(row) | {name: row[name] for name in _CARRIED}
-        if self._models is None or len(crops) == 0:
-            return kept | crops_to_row(FaceCrops.empty(CROP_SIZE_PX))
+    def _faces(self, row: Row) -> tuple[SwappedFaces, FaceTracks, I32, AnchorOfTrack]:
+        """Return the painted faces of a row, its boxes, their persons and whom these may show."""
         self._noise = TrackNoise(secrets.token_bytes(SECRET_BYTES))
+        crops = crops_from_row(row)
         persons = np.unique(row["track_person_id"], return_inverse=True)[1].astype(np.int32)
         originals: F32 = row["judge_original"].reshape(len(crops), row["judge_dim"])
+        swapped = SwappedFaces(crops, conditions_from_row(row), originals)
+        return swapped, tracks_from_row(row), persons, self._anchors.chooser(row)
+
+
+class Trial(_OnTheLadder):
+    """Find the anchors of who is seen in several segments, on some faces of one of them."""
+
+    def __call__(self, row: Row) -> Row:
+        """Write `track_anchor_number`; faces and treatments are gone."""
+        kept = segment_part(row) | {name: row[name] for name in _OF_TRACKS}
+        if self._models is None or len(row["crop_row"]) == 0:
+            return kept
+        swapped, tracks, persons, anchor_of_track = self._faces(row)
+        numbers = anchors_for(swapped, tracks, persons, anchor_of_track, self._models, self._params)
+        return kept | {"track_anchor_number": numbers}
+
+
+class Diffuse(_OnTheLadder):
+    """Fresh noise, one denoising step, the guards, the ladder."""
+
+    def __call__(self, row: Row) -> Row:
+        """Replace the planned treatments by final ones; keep accepted crops only."""
+        kept = segment_part(row) | {name: row[name] for name in _CARRIED}
+        if self._models is None or len(row["crop_row"]) == 0:
+            return kept | crops_to_row(FaceCrops.empty(CROP_SIZE_PX))
+        swapped, tracks, persons, anchor_of_track = self._faces(row)
         settled = settle_segment(
-            SwappedFaces(crops, conditions_from_row(row), originals),
-            tracks,
-            persons,
-            _gates(row),
-            self._anchors.chooser(row),
-            self._models,
-            self._params,
+            swapped, tracks, persons, _gates(row), anchor_of_track, self._models, self._params
         )
         return (
             kept
@@ -166,4 +187,6 @@ def planned_treatments(
 
 
 SWAP = Stage("swap", Swap, LINKED, SWAPPED, can_crash=True)
+TRIAL = Stage("trial", Trial, SWAPPED, TRIED, can_crash=True)
 DIFFUSE = Stage("diffuse", Diffuse, SWAPPED, DIFFUSED, can_crash=True)
+TRY = (SWAP, TRIAL)

@@ -49,14 +49,14 @@ deidentify(Request(manifest, lake, config, bytes.fromhex(key), Path(scratch), in
 POINTS = (
     ("jobs.stages.find:Detect.__call__", "before", 2),
     ("jobs.stages.find:Track.__call__", "after", 1),
-    ("jobs.deidentify:append", "after", 2),  # after `runs` and the found tracks are committed
+    ("jobs.lake.writer:append", "after", 2),  # after `runs` and the found tracks are committed
     ("jobs.stages.replace:Diffuse.__call__", "after", 2),
     ("jobs.stages.output:Compose.__call__", "after", 1),
     ("jobs.stages.output:Audit.__call__", "before", 1),
     ("jobs.stages.output:Publish.__call__", "after", 2),
-    ("jobs.deidentify:append_all", "before", 1),
+    ("jobs.lake.writer:append_all", "before", 1),
     ("jobs.lake.commits:append", "after", 2),  # between two tables of one wave
-    ("jobs.deidentify:append_all", "after", 1),
+    ("jobs.lake.writer:append_all", "after", 1),
 )
 
 

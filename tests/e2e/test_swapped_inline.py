@@ -15,14 +15,27 @@ DRIFT = {"pose_drift_deg": 90, "gaze_drift_deg": 90, "expression_drift": 5, "lan
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory):
-    """The lake after one recording of twelve frames, one face, in one segment."""
+    """The lake after one recording of twelve frames, one face, in two segments."""
     folder = tmp_path_factory.mktemp("swapped")
     manifest = build_fleet(str(folder / "fleet"), recordings=TINY_FLEET[:1])
-    config = load_config(None, ("inference.threads=1",))
+    config = load_config(None, ("inference.threads=1", "video.max_segment_s=0.6"))
     request = Request(manifest, str(folder / "lake"), config, KEY, folder / "scratch", inline=True)
     summary = deidentify(request)
-    assert (summary.n_published, summary.n_quarantined) == (1, 0)
+    assert (summary.n_published, summary.n_quarantined) == (2, 0)
     return Lake(request.lake_uri)
+
+
+def test_a_person_shows_one_face_in_both_segments(lake):
+    treated = [r for r in lake.read("tracks").to_pylist() if r["state"] == "treated"]
+    assert {r["unit_id"]: r["n_swapped"] > 0 for r in treated} == dict.fromkeys(
+        {r["unit_id"] for r in lake.read("segments").to_pylist()}, True
+    )
+    assert len({r["person_id"] for r in treated}) == 1
+    judged = lake.read("identity_audit").to_pylist()
+    assert len({r["anchor_id"] for r in [*treated, *judged]}) == 1
+    # What the ladder of one segment could have changed is not there any more.
+    assert {a for r in treated for a in r["other_anchor_ids"]} == {-1}
+    assert sum("trial" in dict(r["stage_s"]) for r in lake.read("segments").to_pylist()) == 1
 
 
 def test_swapped_tracks_have_their_drift(lake):

@@ -15,7 +15,7 @@ from deid_ops.pipeline.guards import (
     person_means,
     person_steady,
 )
-from deid_ops.pipeline.settle import settle_segment
+from deid_ops.pipeline.settle import anchors_for, settle_segment
 from deid_ops.pipeline.swap import SwappedFaces
 from deid_ops.pipeline.trial import ReplaceModels
 from deid_ops.swap.conditions import FaceConditions
@@ -77,7 +77,13 @@ class PaintsGrey:
         return grey(self.values[: len(crops_bgr)])
 
 
-def settled(
+def settled(first, second, *more, **given):
+    """Settle a person whose first anchor gives grey values `first`, whose second gives `second`."""
+    swapped, tracks, person_of_track, *rest = faces(first, second, *more, **given)
+    return settle_segment(swapped, tracks, person_of_track, [None] * N, *rest)
+
+
+def faces(
     first,
     second,
     guards=None,
@@ -88,7 +94,7 @@ def settled(
     person_of_track=(0,),
     **params,
 ):
-    """Settle a person whose first anchor gives grey values `first`, whose second gives `second`."""
+    """What `anchors_for` takes."""
     tracks = one_track(track)
     matrices = np.tile(np.eye(2, 3), (N, 1, 1)) if matrices is None else matrices
     weight = np.full(grey(first).shape[:3], 255, np.uint8)
@@ -102,11 +108,10 @@ def settled(
         find_again=lambda crops_bgr: np.ones(len(crops_bgr), bool),
         guards=guards or (Guard("judge", embed, 2, calibration(), 1e-3, 0.0),),
     )
-    return settle_segment(
+    return (
         swapped,
         tracks,
         np.int32(person_of_track),
-        [None] * N,
         lambda _track, number: np.float32([1, 0]) if number < 2 else None,
         models,
         LadderParams(**params),
@@ -148,6 +153,18 @@ def test_track_keeps_the_anchor_that_is_accepted_for_more_faces(
     swapped = [t == Treatment.SWAPPED for t in outcome.treatment]
     assert swapped == [r != Reason.TOO_CLOSE for r in reasons]
     assert outcome.distance_to_original == pytest.approx(np.ones(sum(swapped)))
+
+
+@pytest.mark.parametrize("second", [[50, 50, 50, 50], [190, 190, 190, 190]])
+def test_anchors_are_found_as_the_ladder_finds_them(second):
+    """Who shows which anchor is the same, whether the segment is settled or not."""
+    first = [200, 200, 50, 50]
+    numbers = anchors_for(*faces(first, second))
+    assert numbers.tolist() == [int(second[0] == 190)]
+    assert numbers.tolist() == settled(first, second).anchor_number.tolist()
+    nobody = faces(first, second)
+    empty = anchors_for(SwappedFaces.none(), *nobody[1:])
+    assert empty.tolist() == [0]
 
 
 def refuses_200(crop, points):

@@ -9,7 +9,7 @@ from jobs.lake.attempts import AttemptLedger
 from jobs.lake.commits import acquire_lease, append
 from jobs.lake.gc import collect_garbage
 from jobs.lake.maintenance import maintain
-from jobs.lake.resume import done_units, found_tracks
+from jobs.lake.resume import done_units, found_tracks, shown_anchors
 from jobs.lake.tables import Lake
 from jobs.storage import Storage
 
@@ -86,6 +86,17 @@ def test_a_unit_found_by_two_runs_is_taken_from_the_latest(lake, write):
     write("tracks", old | {"run_id": "new", "committed_at": LATER})
     found = found_tracks(lake, ["a"], F1)
     assert found["run_id"].to_pylist() == ["new"]
+
+
+def test_shown_anchors_are_those_of_published_faces_of_these_units(lake, write):
+    row = {"state": "treated", "pipeline_fingerprint": F1, "person_id": "p", "anchor_id": "7"}
+    row |= {"n_faces": 1, "n_detected": 1, "n_swapped": 1}
+    write("tracks", row | {"unit_id": "a"})
+    write("tracks", row | {"unit_id": "b", "person_id": "q", "n_swapped": 0, "n_redacted": 1})
+    write("tracks", row | {"unit_id": "b", "person_id": "r", "pipeline_fingerprint": F2})
+    write("tracks", row | {"unit_id": "c", "person_id": "s", "anchor_id": "8"})
+    assert shown_anchors(lake, ["a", "b"], F1) == {"p": 7}
+    assert shown_anchors(lake, ["c", "d"], F1) == {"s": 8}
 
 
 def test_the_attempt_after_the_last_is_refused_and_forgotten_ones_do_not_count(root_uri):

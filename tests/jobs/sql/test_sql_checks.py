@@ -23,6 +23,9 @@ OFFENCES = {
     "swapped_is_judged": ("tracks", {"unit_id": "a1", "run_id": "run2", "state": "treated",
                                      "pipeline_fingerprint": "2" * 64, "track": 9,
                                      "n_swapped": 1}),
+    "one_face_a_person": ("tracks", {"unit_id": "a1", "run_id": "run2", "state": "treated",
+                                     "pipeline_fingerprint": "2" * 64, "track": 9,
+                                     "n_swapped": 1, "person_id": "p1", "anchor_id": "9"}),
     "quarantine_has_a_reason": ("quarantine", {"unit_id": "a1"}),
     "clips_are_not_shared": ("segments", {"unit_id": "z", "clip_uri": "clips/a1-1111.mp4"}),
 }  # fmt: skip
