@@ -240,8 +240,9 @@ def _anchor_facts(row: Row, track: int | None) -> Row:
     if track is None:
         return {"anchor_distance": None, "other_anchor_ids": []}
     distance = float(row["track_anchor_distance"][track])
+    of_shown = distance >= 0 and row["track_anchor_number"][track] == 0
     return {
-        "anchor_distance": distance if distance >= 0 else None,
+        "anchor_distance": distance if of_shown else None,
         "other_anchor_ids": further_anchors(row)[track].tolist(),
     }
 

@@ -33,6 +33,11 @@ def test_a_person_shows_one_face_in_both_segments(lake):
     assert len({r["person_id"] for r in treated}) == 1
     judged = lake.read("identity_audit").to_pylist()
     assert len({r["anchor_id"] for r in [*treated, *judged]}) == 1
+    first = {r["person_id"]: r["anchor_id"] for r in lake.read("tracks").to_pylist()
+             if r["state"] == "found"}  # fmt: skip
+    for row in treated:
+        is_first = row["anchor_id"] == first[row["person_id"]]
+        assert (row["anchor_distance"] is not None) == is_first
     # What the ladder of one segment could have changed is not there any more.
     assert {a for r in treated for a in r["other_anchor_ids"]} == {-1}
     assert sum("trial" in dict(r["stage_s"]) for r in lake.read("segments").to_pylist()) == 1
