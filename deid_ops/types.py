@@ -81,6 +81,7 @@ class Reason(StrEnum):
     TOO_CLOSE = "judged_too_close"
     NOT_FOUND_AGAIN = "not_found_again"  # no detector finds a face in the replacement
     MISPLACED = "misplaced"  # the replacement would lie beside the face
+    TOO_BRIEF = "too_brief"  # replaced for a few frames only, between redacted ones
     NO_ANCHOR = "no_anchor"  # no synthetic identity at a safe distance is left
     POLICY = "policy"  # the configuration redacts everything
     AUDIT_REPAIR = "audit_repair"

@@ -120,6 +120,9 @@ class ReplaceSection(Section):
     together_min: float = Field(
         1.2, ge=1, description="mean distance of both, of these thresholds, that a face keeps"
     )
+    shown_frames_min: int = Field(
+        5, ge=1, description="shorter runs of replaced faces between redacted ones are redacted"
+    )
 
     @model_validator(mode="after")
     def _needs_landmarks(self) -> ReplaceSection:

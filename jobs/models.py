@@ -250,6 +250,7 @@ def ladder_params(config: JobConfig) -> LadderParams:
         other_anchor_share=section.other_anchor_share,
         person_apart_min=section.person_apart_min,
         together_min=section.together_min,
+        shown_frames_min=section.shown_frames_min,
         steady_share=section.steady_share,
         hidden_window=(section.hidden_min, section.hidden_max),
     )

@@ -66,6 +66,8 @@ class LadderParams:
             there are several. Of 1,041 published faces an encoder outside the ladder matched nine,
             looked at where the originals' points lay: all at 0.94 to 1.15, where 3 % of all were.
             As the ladder sees its crops, 8 of 1,872 faces are refused for it.
+        shown_frames_min: of a run of replaced faces between redacted ones; shorter ones are
+            redacted, too (`flashes.py`).
         require_found_again: a replacement in which no face is detected is not a replacement.
     """
 
@@ -84,6 +86,7 @@ class LadderParams:
     hidden_window: tuple[float, float] = (1.0, 1.15)
     slack_min: float = 0.0
     together_min: float = 1.2
+    shown_frames_min: int = 5
     require_found_again: bool = True
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deid_ops.judge.flashes import flashes
 from deid_ops.judge.ladder import Attempt, LadderParams, settle
 from deid_ops.judge.persons import PersonsSeen, person_merit, persons_to_move
 from deid_ops.metrics.temporal import evenly_spaced_rows
@@ -64,6 +65,7 @@ def settle_segment(
             ladder.strengthen(attempt)
         ladder.refuse_near_persons()
         ladder.refuse(~lies_on_face(tracks, swapped.crops), Reason.MISPLACED)
+        ladder.refuse_flashes(tracks.track, swapped.crops.row)
     accepted_in: list[Attempt | None] = [None] * len(tracks)
     failures: list[Reason | None] = [None] * len(tracks)
     for face, row in enumerate(swapped.crops.row):
@@ -189,6 +191,13 @@ class _Ladder:
         )
         near = apart < self._params.person_apart_min
         self.refuse(near[self._person], Reason.TOO_CLOSE)
+
+    def refuse_flashes(self, track_of_box: I32, row: I32) -> None:
+        """Refuse who would flash up; `row` [n] are the faces' boxes of all [b]."""
+        shown = np.zeros(len(track_of_box), dtype=np.bool_)
+        shown[row] = self._accepted()
+        brief = flashes(track_of_box, shown, self._params.shown_frames_min)
+        self.refuse(brief[row], Reason.TOO_BRIEF)
 
     def refuse(self, faces: Bool, cause: Reason) -> None:
         """Refuse some of the faces `[n]`, whatever they were judged."""

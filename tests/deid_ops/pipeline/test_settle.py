@@ -114,7 +114,7 @@ def faces(
         np.int32(person_of_track),
         lambda _track, number: np.float32([1, 0]) if number < 2 else None,
         models,
-        LadderParams(**params),
+        LadderParams(**{"shown_frames_min": 1} | params),
     )
 
 
@@ -165,6 +165,15 @@ def test_anchors_are_found_as_the_ladder_finds_them(second):
     nobody = faces(first, second)
     empty = anchors_for(SwappedFaces.none(), *nobody[1:])
     assert empty.tolist() == [0]
+
+
+def test_a_face_that_would_flash_up_is_redacted():
+    values = [50, 200, 50, 50]
+    assert list(settled(values, values).reason)[1] == Reason.REPLACED
+    brief = settled(values, values, shown_frames_min=2)
+    assert list(brief.reason) == [Reason.TOO_CLOSE, Reason.TOO_BRIEF] + [Reason.TOO_CLOSE] * 2
+    assert set(brief.treatment) == {Treatment.REDACTED}
+    assert len(brief.crops) == 0
 
 
 def refuses_200(crop, points):
