@@ -5,8 +5,9 @@ import threading
 import time
 
 import pytest
-from tiny_fleet import N_UNITS
+from tiny_fleet import N_UNITS, REPLACING
 
+from jobs.config import load_config
 from jobs.deidentify import deidentify
 from jobs.lake.tables import Lake
 
@@ -54,6 +55,18 @@ def test_ray_and_inline_give_the_same_tables(request_for, tmp_path):
     inline = deidentify(request_for(tmp_path / "inline"))
     assert with_ray.n_planned == inline.n_planned == N_UNITS
     assert outcome(tmp_path / "ray") == outcome(tmp_path / "inline")
+
+
+def test_who_is_seen_in_two_segments_shows_one_face(request_for, tmp_path):
+    """With replacement: the pool that tries anchors is there only for this."""
+    config = load_config(None, REPLACING)
+    lake = Lake(str(tmp_path / "lake"))
+    deidentify(request_for(lake.root, config=config, inline=False))
+    segments = [r for r in lake.read("segments").to_pylist() if r["n_faces_swapped"]]
+    assert sorted("trial" in dict(r["stage_s"]) for r in segments) == [False, True]
+    judged = lake.read("identity_audit").to_pylist()
+    assert {r["unit_id"] for r in judged} == {r["unit_id"] for r in segments}
+    assert len({r["anchor_id"] for r in judged}) == 1
 
 
 def test_a_killed_actor_costs_nothing(request_for, tmp_path):

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from tiny_fleet import KEY, TINY_FLEET
+from tiny_fleet import KEY, REPLACING, TINY_FLEET
 
 from jobs.config import load_config
 from jobs.deidentify import Request, deidentify
@@ -18,7 +18,7 @@ def lake(tmp_path_factory):
     """The lake after one recording of twelve frames, one face, in two segments."""
     folder = tmp_path_factory.mktemp("swapped")
     manifest = build_fleet(str(folder / "fleet"), recordings=TINY_FLEET[:1])
-    config = load_config(None, ("inference.threads=1", "video.max_segment_s=0.6"))
+    config = load_config(None, REPLACING)
     request = Request(manifest, str(folder / "lake"), config, KEY, folder / "scratch", inline=True)
     summary = deidentify(request)
     assert (summary.n_published, summary.n_quarantined) == (2, 0)

@@ -21,9 +21,10 @@ TINY_FLEET = (
     Recording("car-01", "d001", DAY, "rear", encoding=Encoding(keyframe_every=6), **SMALL),
     Recording("car-02", "d002", DAY, "broken", kept_share=0.5, **SMALL),
 )
+#: Segments of half a second, one thread; everything else as it ships.
+REPLACING = ("video.max_segment_s=0.6", "inference.threads=1")
 #: Every face is redacted: most tests are about the job, and painting faces takes time.
 NO_REPLACEMENT = "replace.generator=null"
-#: Segments of half a second, one thread, no replacement; everything else as it ships.
-FAST = ("video.max_segment_s=0.6", "inference.threads=1", NO_REPLACEMENT)
+FAST = (*REPLACING, NO_REPLACEMENT)
 #: Two recordings of two segments each, and the broken one.
 N_UNITS = 5
