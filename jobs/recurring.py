@@ -43,10 +43,10 @@ def with_one_face(
     tried = {row["unit_id"]: row for row in try_anchors(asked)} if asked else {}
     decided = dict(shown)
     for row in asked:
-        outcome = tried.get(row["unit_id"], row)
+        outcome = tried[row["unit_id"]]
+        told = outcome if outcome["status"] == "ok" else row
         for person in leads[row["unit_id"]]:
-            track = row["track_person_id"].index(person)
-            decided[person] = shown_anchor(outcome if outcome["status"] == "ok" else row, track)
+            decided[person] = shown_anchor(told, row["track_person_id"].index(person))
     return [_decided(row, decided, tried.get(row["unit_id"])) for row in linked]
 
 
