@@ -20,7 +20,7 @@ from jobs.config import JobConfig
 from jobs.loose import Timed, run_timed
 from jobs.media import open_media
 from jobs.models import first_detector, judge_encoders, second_detector
-from jobs.rows import tracks_from_row
+from jobs.rows import is_swapped, tracks_from_row
 
 _MODEL_SAMPLE_FRAMES = 12
 STAGES = ("detect", "track", "swap", "diffuse", "compose", "audit")
@@ -99,7 +99,7 @@ def bench_clip(clip: Path, config: JobConfig, peer: bool, max_frames: int | None
             size_wh_px=(row["width_px"], row["height_px"]),
             n_frames=row["n_frames_out"],
             n_faces=len(row["box_treatment"]),
-            n_swapped=sum(t == "swapped" for t in row["box_treatment"]),
+            n_swapped=int(is_swapped(row).sum()),
             whole_s=whole_s,
             stage_s=dict(row["stage_seconds"]),
             idle_s=dict(row["idle_seconds"]),

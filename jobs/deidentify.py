@@ -222,14 +222,14 @@ class _Run:
 
     def _wave_job(self) -> WaveJob:
         return WaveJob(
-            self.request.config,
-            self.request.secret_key,
-            self.facts,
-            self.lake,
-            self.writer,
-            self.planned,
-            self.started_at,
-            self._tell,
+            config=self.request.config,
+            secret_key=self.request.secret_key,
+            facts=self.facts,
+            lake=self.lake,
+            writer=self.writer,
+            planned=self.planned,
+            started_at=self.started_at,
+            tell=self._tell,
         )
 
     def _count(self, segments: Sequence[Row]) -> None:

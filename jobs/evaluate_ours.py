@@ -23,7 +23,7 @@ from deid_ops.judge.ladder import gate_faces
 from deid_ops.metrics.faceset import FaceSet
 from deid_ops.pipeline.guards import embed_for
 from deid_ops.pipeline.place import place_segment
-from deid_ops.pipeline.settle import settle_segment
+from deid_ops.pipeline.settle import PaintedSegment, settle_segment
 from deid_ops.pipeline.swap import Painter, swap_segment
 from deid_ops.pipeline.trial import ReplaceModels
 from deid_ops.redact.fill import CodeRange, Extent, RedactParams, draw_pattern, fill_packed
@@ -288,8 +288,9 @@ class OwnReplacement:
             FindAgain(config),
             guards,
         )
-        alone = tracks.track  # every picture is a person of its own, as it is a track
-        settled = settle_segment(swapped, tracks, alone, gates, anchor_of_track, models, params)
+        # Every picture is a person of its own, as it is a track.
+        painted = PaintedSegment(swapped, tracks, tracks.track, anchor_of_track)
+        settled = settle_segment(painted, gates, models, params)
         replaced = np.zeros(len(faces), np.bool_)
         replaced[settled.crops.row] = True
         treated = _composed(faces, settled.crops, config)

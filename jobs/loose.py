@@ -23,7 +23,7 @@ from jobs.fingerprint import digest, pipeline_fingerprint
 from jobs.linking import link_wave
 from jobs.models import weights_in_use
 from jobs.plan import plan_recording
-from jobs.rows import Row, shown_anchor, tracks_from_row
+from jobs.rows import Row, is_swapped, shown_anchor, tracks_from_row
 from jobs.runners import InlineRunner
 from jobs.sources import SourceCache
 from jobs.stages.find import FIND
@@ -123,9 +123,8 @@ def _one(file: Path, out: Path, context: StageContext, runner: InlineRunner) -> 
         raise SetupError(f"{out}: deid run writes to local folders only")
     shutil.move(staged, target)
     write_sidecar(row, file, target)
-    swapped = sum(t == "swapped" for t in row["box_treatment"])
-    n_faces = len(row["box_treatment"])
-    return Outcome(file, target, row["n_frames_out"], n_faces, swapped, "", "")
+    swapped = is_swapped(row)
+    return Outcome(file, target, row["n_frames_out"], len(swapped), int(swapped.sum()), "", "")
 
 
 def _planned(file: Path, context: StageContext) -> Row:

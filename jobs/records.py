@@ -14,7 +14,7 @@ import numpy as np
 
 from deid_ops.errors import InvariantError
 from deid_ops.types import BoxOrigin, FaceTracks, Treatment
-from jobs.rows import Row, further_anchors, shown_anchor, tracks_from_row
+from jobs.rows import Row, further_anchors, is_swapped, shown_anchor, tracks_from_row
 
 _WHERE = ("recording_id", "drive_id", "drive_date", "fleet", "vehicle_id", "camera")
 
@@ -268,7 +268,7 @@ def _face_counts(row: Row, published: bool) -> Row:
         "n_frames_with_faces": len(np.unique(row["box_frame_index"])),
         "n_tracks": len(np.unique(row["box_track"])),
         "n_faces": n_faces,
-        "n_faces_swapped": sum(t == Treatment.SWAPPED for t in treatments),
+        "n_faces_swapped": int(is_swapped(row).sum()),
         "n_faces_redacted": sum(t == Treatment.REDACTED for t in treatments),
         "face_seconds": float(n_faces * row["duration_s"] / max(1, row["n_frames"])),
     }

@@ -16,7 +16,7 @@ import numpy as np
 
 from deid_ops.metrics.temporal import evenly_spaced_rows
 from deid_ops.types import I64, Treatment
-from jobs.rows import Row, further_anchors, shown_anchor
+from jobs.rows import Row, further_anchors, is_swapped, shown_anchor
 
 #: Of somebody else in view, by whom it is known whether a new face is hidden among the others.
 _FACES_OF_OTHERS = 4
@@ -66,9 +66,8 @@ def _leads(linked: Sequence[Row], known: Iterable[str]) -> dict[str, set[str]]:
 
 def _planned_boxes(row: Row) -> dict[str, I64]:
     """Return by person which boxes are to be swapped, in the order of their frames."""
-    planned = np.array([t == Treatment.SWAPPED for t in row["box_treatment"]], dtype=np.bool_)
     of_person = defaultdict(list)
-    for box in np.flatnonzero(planned):
+    for box in np.flatnonzero(is_swapped(row)):
         of_person[row["track_person_id"][row["box_track"][box]]].append(box)
     return {person: np.array(boxes, dtype=np.int64) for person, boxes in of_person.items()}
 

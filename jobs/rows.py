@@ -19,7 +19,7 @@ from deid_ops.errors import InputError
 from deid_ops.swap.conditions import FaceConditions
 from deid_ops.swap.contract import N_STRENGTHS
 from deid_ops.swap.layout import N_POINTS
-from deid_ops.types import I32, FaceCrops, Faces, FaceTracks, Span
+from deid_ops.types import I32, Bool, FaceCrops, Faces, FaceTracks, Span, Treatment
 from schemas.columns import Column, Edge
 from schemas.edges import SEGMENT
 
@@ -181,6 +181,11 @@ def conditions_from_row(row: Mapping[str, Any]) -> FaceConditions:
     k = len(row["crop_row"])
     points = row["told_points_px"].reshape(k, N_POINTS, 2)
     return FaceConditions(points, row["told_detail_rms"].reshape(k, N_STRENGTHS))
+
+
+def is_swapped(row: Row) -> Bool:
+    """Return which boxes [n] are replaced, or planned to be."""
+    return np.array([t == Treatment.SWAPPED for t in row["box_treatment"]], dtype=np.bool_)
 
 
 def further_anchors(row: Row) -> I32:

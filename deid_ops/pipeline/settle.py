@@ -33,30 +33,42 @@ class SettledFaces:
     anchor_number: I32  # [t] which of its anchors each track shows
 
 
+@dataclass(frozen=True)
+class PaintedSegment:
+    """Faces of a segment, painted with their first anchors, and whom they may show instead.
+
+    Attributes:
+        swapped: `n` faces, all that may be replaced or some of them.
+        tracks: all boxes of the segment.
+        person_of_track: [t] numbers; tracks of one person show one anchor.
+        anchor_of_track: whom a track may show, the same for all tracks of a person.
+    """
+
+    swapped: SwappedFaces
+    tracks: FaceTracks
+    person_of_track: I32
+    anchor_of_track: AnchorOfTrack
+
+
 def settle_segment(
-    swapped: SwappedFaces,
-    tracks: FaceTracks,
-    person_of_track: I32,
+    painted: PaintedSegment,
     gate_reasons: Sequence[Reason | None],
-    anchor_of_track: AnchorOfTrack,
     models: ReplaceModels,
     params: LadderParams,
 ) -> SettledFaces:
     """Return the final crop, treatment and reason of every face of a segment.
 
     Args:
-        swapped: the faces that may be replaced, painted with their first anchors.
-        tracks: all boxes of the segment.
-        person_of_track: [t] numbers; tracks of one person show one anchor.
+        painted: the faces that may be replaced.
         gate_reasons: per row of the tracks why it must be redacted, or None.
-        anchor_of_track: whom a track may show, the same for all tracks of a person.
         models: what is called.
         params: limits and tries.
 
     Raises:
         InvariantError: the originals were seen by other guards than the models'.
     """
-    ladder = _Ladder(swapped, tracks, person_of_track, anchor_of_track, models, params)
+    swapped, tracks = painted.swapped, painted.tracks
+    ladder = _Ladder(painted, models, params)
     if len(swapped.crops):
         ladder.start()
         ladder.move_persons()
@@ -86,31 +98,13 @@ def settle_segment(
     )
 
 
-def anchors_for(
-    swapped: SwappedFaces,
-    tracks: FaceTracks,
-    person_of_track: I32,
-    anchor_of_track: AnchorOfTrack,
-    models: ReplaceModels,
-    params: LadderParams,
-) -> I32:
-    """Return which of its anchors [t] each track should show, by the faces given.
+def anchors_for(painted: PaintedSegment, models: ReplaceModels, params: LadderParams) -> I32:
+    """Return the number of the anchor that suits each track, [t], by the faces given.
 
-    As `settle_segment` moves persons, without settling anything.
-
-    Args:
-        swapped: some faces of the segment, painted with their first anchors.
-        tracks: all boxes of the segment.
-        person_of_track: [t] numbers; tracks of one person get one anchor.
-        anchor_of_track: whom a track may show, the same for all tracks of a person.
-        models: what is called.
-        params: limits and tries.
-
-    Raises:
-        InvariantError: the originals were seen by other guards than the models'.
+    Persons move as in `settle_segment`; nothing is settled. Raises as it does.
     """
-    ladder = _Ladder(swapped, tracks, person_of_track, anchor_of_track, models, params)
-    if len(swapped.crops):
+    ladder = _Ladder(painted, models, params)
+    if len(painted.swapped.crops):
         ladder.start()
         ladder.move_persons()
     return ladder.anchor_number_of_tracks()
@@ -120,16 +114,11 @@ class _Ladder:
     """The state of the climb: one entry a face that has a generated crop."""
 
     def __init__(
-        self,
-        swapped: SwappedFaces,
-        tracks: FaceTracks,
-        person_of_track: I32,
-        anchor_of_track: AnchorOfTrack,
-        models: ReplaceModels,
-        params: LadderParams,
+        self, painted: PaintedSegment, models: ReplaceModels, params: LadderParams
     ) -> None:
+        swapped, person_of_track = painted.swapped, painted.person_of_track
         n = len(swapped.crops)
-        self._trials = Trials(swapped, tracks, anchor_of_track, models, params)
+        self._trials = Trials(swapped, painted.tracks, painted.anchor_of_track, models, params)
         self._guards, self._params = models.guards, params
         self._person_of_track = person_of_track
         self._original = self._trials.original

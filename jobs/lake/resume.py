@@ -71,21 +71,22 @@ def found_tracks(
     return TRACKS.validate(chosen).sort_by([("unit_id", "ascending"), ("track", "ascending")])
 
 
-def shown_anchors(
-    lake: Lake,
-    unit_ids: Iterable[str],
-    pipeline_fingerprint: str,
-    drive_dates: Collection[date] | None = None,
-) -> dict[str, int]:
-    """Return by person the anchor that these units show, as published with a fingerprint."""
+def shown_anchors(lake: Lake, unit_ids: Iterable[str], pipeline_fingerprint: str) -> dict[str, int]:
+    """Return by person the row of the anchor bank that the replaced faces of these units show.
+
+    Args:
+        lake: the tables.
+        unit_ids: published units.
+        pipeline_fingerprint: units published with another one do not count.
+    """
     wanted = pa.array(sorted(set(unit_ids)), pa.string())
     where = (
         (pc.field("pipeline_fingerprint") == pipeline_fingerprint)
         & (pc.field("state") == "treated")
         & (pc.field("n_swapped") > 0)
     )
-    columns = ["unit_id", "person_id", "anchor_id", "n_swapped"]
-    rows = _matching(lake, "tracks", wanted, where, drive_dates, columns).to_pylist()
+    columns = ["unit_id", "person_id", "anchor_id"]
+    rows = _matching(lake, "tracks", wanted, where, None, columns).to_pylist()
     return {r["person_id"]: int(r["anchor_id"]) for r in rows}
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from deid_ops.diffuse.noise import SECRET_BYTES, TrackNoise
 from deid_ops.judge.ladder import gate_faces
 from deid_ops.pipeline.guards import Guard, embed_for
-from deid_ops.pipeline.settle import anchors_for, settle_segment
+from deid_ops.pipeline.settle import PaintedSegment, anchors_for, settle_segment
 from deid_ops.pipeline.swap import SwappedFaces, swap_segment
-from deid_ops.pipeline.trial import AnchorOfTrack, ReplaceModels
+from deid_ops.pipeline.trial import ReplaceModels
 from deid_ops.swap.crop import CROP_SIZE_PX
-from deid_ops.types import F32, I32, FaceCrops, FaceTracks, Reason, Treatment
+from deid_ops.types import F32, FaceCrops, FaceTracks, Reason, Treatment
 from jobs.anchoring import Anchors
 from jobs.config import JobConfig
 from jobs.media import open_media
@@ -38,6 +38,7 @@ from jobs.rows import (
     conditions_to_row,
     crops_from_row,
     crops_to_row,
+    is_swapped,
     segment_part,
     span_from_row,
     tracks_from_row,
@@ -64,9 +65,8 @@ class Swap:
     def __call__(self, row: Row) -> Row:
         """Add the `crop_*` and `judge_*` columns."""
         tracks = tracks_from_row(row)
-        planned = np.array([t == Treatment.SWAPPED for t in row["box_treatment"]], dtype=np.bool_)
         swapped = SwappedFaces.none()
-        rows = np.flatnonzero(planned).astype(np.int32)
+        rows = np.flatnonzero(is_swapped(row)).astype(np.int32)
         if len(rows) and self._generator is not None:
             source = self._sources.local(row["source_uri"], row["source_sha256"])
             with open_media(str(source), self._limits).images(span_from_row(row)) as images:
@@ -111,14 +111,14 @@ class _OnTheLadder:
 
         self._models = ReplaceModels(generate, diffuse, FindAgain(config), _guards(config))
 
-    def _faces(self, row: Row) -> tuple[SwappedFaces, FaceTracks, I32, AnchorOfTrack]:
-        """Return the painted faces of a row, its boxes, their persons and whom these may show."""
+    def _painted(self, row: Row) -> PaintedSegment:
+        """Return the painted faces of a row; from here on their noise is a fresh one."""
         self._noise = TrackNoise(secrets.token_bytes(SECRET_BYTES))
         crops = crops_from_row(row)
         persons = np.unique(row["track_person_id"], return_inverse=True)[1].astype(np.int32)
         originals: F32 = row["judge_original"].reshape(len(crops), row["judge_dim"])
         swapped = SwappedFaces(crops, conditions_from_row(row), originals)
-        return swapped, tracks_from_row(row), persons, self._anchors.chooser(row)
+        return PaintedSegment(swapped, tracks_from_row(row), persons, self._anchors.chooser(row))
 
 
 class Trial(_OnTheLadder):
@@ -129,8 +129,7 @@ class Trial(_OnTheLadder):
         kept = segment_part(row) | {name: row[name] for name in _OF_TRACKS}
         if self._models is None or len(row["crop_row"]) == 0:
             return kept
-        swapped, tracks, persons, anchor_of_track = self._faces(row)
-        numbers = anchors_for(swapped, tracks, persons, anchor_of_track, self._models, self._params)
+        numbers = anchors_for(self._painted(row), self._models, self._params)
         return kept | {"track_anchor_number": numbers}
 
 
@@ -142,10 +141,7 @@ class Diffuse(_OnTheLadder):
         kept = segment_part(row) | {name: row[name] for name in _CARRIED}
         if self._models is None or len(row["crop_row"]) == 0:
             return kept | crops_to_row(FaceCrops.empty(CROP_SIZE_PX))
-        swapped, tracks, persons, anchor_of_track = self._faces(row)
-        settled = settle_segment(
-            swapped, tracks, persons, _gates(row), anchor_of_track, self._models, self._params
-        )
+        settled = settle_segment(self._painted(row), _gates(row), self._models, self._params)
         return (
             kept
             | crops_to_row(settled.crops)

@@ -1,5 +1,7 @@
 """The climb of the ladder, with stand-ins: a crop's grey value says how the judge sees it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ from deid_ops.pipeline.guards import (
     person_means,
     person_steady,
 )
-from deid_ops.pipeline.settle import anchors_for, settle_segment
+from deid_ops.pipeline.settle import PaintedSegment, anchors_for, settle_segment
 from deid_ops.pipeline.swap import SwappedFaces
 from deid_ops.pipeline.trial import ReplaceModels
 from deid_ops.swap.conditions import FaceConditions
@@ -79,11 +81,11 @@ class PaintsGrey:
 
 def settled(first, second, *more, **given):
     """Settle a person whose first anchor gives grey values `first`, whose second gives `second`."""
-    swapped, tracks, person_of_track, *rest = faces(first, second, *more, **given)
-    return settle_segment(swapped, tracks, person_of_track, [None] * N, *rest)
+    painted, models, params = painted_with(first, second, *more, **given)
+    return settle_segment(painted, [None] * N, models, params)
 
 
-def faces(
+def painted_with(
     first,
     second,
     guards=None,
@@ -108,14 +110,13 @@ def faces(
         find_again=lambda crops_bgr: np.ones(len(crops_bgr), bool),
         guards=guards or (Guard("judge", embed, 2, calibration(), 1e-3, 0.0),),
     )
-    return (
+    painted = PaintedSegment(
         swapped,
         tracks,
         np.int32(person_of_track),
         lambda _track, number: np.float32([1, 0]) if number < 2 else None,
-        models,
-        LadderParams(**{"shown_frames_min": 1} | params),
     )
+    return painted, models, LadderParams(**{"shown_frames_min": 1} | params)
 
 
 @pytest.mark.parametrize(
@@ -159,11 +160,11 @@ def test_track_keeps_the_anchor_that_is_accepted_for_more_faces(
 def test_anchors_are_found_as_the_ladder_finds_them(second):
     """Who shows which anchor is the same, whether the segment is settled or not."""
     first = [200, 200, 50, 50]
-    numbers = anchors_for(*faces(first, second))
+    numbers = anchors_for(*painted_with(first, second))
     assert numbers.tolist() == [int(second[0] == 190)]
     assert numbers.tolist() == settled(first, second).anchor_number.tolist()
-    nobody = faces(first, second)
-    empty = anchors_for(SwappedFaces.none(), *nobody[1:])
+    painted, models, params = painted_with(first, second)
+    empty = anchors_for(replace(painted, swapped=SwappedFaces.none()), models, params)
     assert empty.tolist() == [0]
 
 
